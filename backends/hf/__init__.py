@@ -1,0 +1,1 @@
+"""The Hugging Face backend: wiring printed from the IR, maths specialised from components."""

@@ -1,0 +1,1 @@
+"""The modules that ship: real, importable `nn.Module`s that the backend specialises on the facts of the IR."""

@@ -1,0 +1,27 @@
+"""Gated feed-forward network."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
+
+
+class GatedMLP(nn.Module):
+    """Feed-forward network with a gate (Shazeer 2020, eqs. 5-6): down(act(gate(x)) * up(x))."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int, intermediate_size: int | None = None) -> None:
+        super().__init__()
+        sizes = config.per_layer_config[layer_idx]
+        self.config = config
+        self.hidden_size = config.hidden_size
+        if config.takes_intermediate_size:
+            self.intermediate_size = sizes.intermediate_size if intermediate_size is None else intermediate_size
+        else:
+            self.intermediate_size = sizes.intermediate_size
+        self.gate_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=config.mlp_bias)
+        self.act_fn = ACT2FN[config.hidden_act]
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.down_proj(self.act_fn(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))

@@ -1,0 +1,161 @@
+"""Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2, eqs. 9-19)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+
+from eulerc.backends.hf.components.apply_rotary import apply_rotary_pos_emb_deinterleaved as apply_rotary_pos_emb
+from eulerc.backends.hf.components.eager_attention import eager_attention_forward
+from eulerc.backends.hf.components.rms_norm import RMSNorm as LatentNorm
+
+
+def yarn_mscale(rope_parameters: dict[str, Any]) -> float:
+    """The temperature that YaRN puts on queries and keys alike (Peng et al. 2023, eq. 22, with DeepSeek's weight)."""
+    if rope_parameters["factor"] <= 1:
+        return 1.0
+    return 0.1 * rope_parameters["mscale_all_dim"] * math.log(rope_parameters["factor"]) + 1.0
+
+
+class LatentAttention(nn.Module):
+    """Attention whose keys and values are expanded from one low-rank latent, which is what the cache holds."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
+        super().__init__()
+        sizes = config.per_layer_config[layer_idx]
+        self.config = config
+        self.layer_idx = layer_idx
+        self.kv_lora_rank = sizes.kv_lora_rank
+        self.qk_nope_head_dim = sizes.qk_nope_head_dim
+        self.v_head_dim = sizes.v_head_dim
+        if config.rope:
+            self.qk_rope_head_dim = sizes.qk_rope_head_dim
+            self.qk_head_dim = sizes.qk_nope_head_dim + sizes.qk_rope_head_dim
+        else:
+            self.qk_head_dim = sizes.qk_nope_head_dim
+        self.num_key_value_groups = sizes.num_attention_heads // sizes.num_key_value_heads
+        if config.attention_multiplier is not None:
+            self.scaling = config.attention_multiplier
+        else:
+            self.scaling = self.qk_head_dim**-0.5
+        if config.rope_mscale:
+            mscale = yarn_mscale(config.rope_parameters)
+            self.scaling = self.scaling * mscale * mscale
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = True
+        if sizes.sliding_window is not None:
+            self.sliding_window = sizes.sliding_window
+        if config.attn_logit_softcapping is not None:
+            self.attn_logit_softcapping = config.attn_logit_softcapping
+
+        if sizes.q_lora_rank is not None:
+            self.q_a_proj = nn.Linear(config.hidden_size, sizes.q_lora_rank, bias=config.attention_bias)
+            if config.latent_norm:
+                self.q_a_layernorm = LatentNorm(sizes.q_lora_rank, eps=config.latent_norm_eps)
+            self.q_b_proj = nn.Linear(sizes.q_lora_rank, sizes.num_attention_heads * self.qk_head_dim, bias=False)
+        else:
+            self.q_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_attention_heads * self.qk_head_dim,
+                bias=config.attention_bias,
+            )
+        if config.rope:
+            self.kv_a_proj_with_mqa = nn.Linear(
+                config.hidden_size,
+                sizes.kv_lora_rank + sizes.qk_rope_head_dim,
+                bias=config.attention_bias,
+            )
+        else:
+            self.kv_a_proj_with_mqa = nn.Linear(config.hidden_size, sizes.kv_lora_rank, bias=config.attention_bias)
+        if config.latent_norm:
+            self.kv_a_layernorm = LatentNorm(sizes.kv_lora_rank, eps=config.latent_norm_eps)
+        self.kv_b_proj = nn.Linear(
+            sizes.kv_lora_rank,
+            sizes.num_key_value_heads * (self.qk_nope_head_dim + self.v_head_dim),
+            bias=False,
+        )
+        self.o_proj = nn.Linear(
+            sizes.num_attention_heads * self.v_head_dim,
+            config.hidden_size,
+            bias=config.attention_out_bias,
+        )
+
+    def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Expands the latent (batch, 1, length, rank) and the shared rope key to keys and values of every head."""
+        batch_size, _, seq_length, _ = kv_nope.shape
+        key_shape = (batch_size, seq_length, -1, self.qk_nope_head_dim + self.v_head_dim)
+
+        kv_nope = self.kv_b_proj(kv_nope).view(key_shape).transpose(1, 2)
+        key_states, value_states = torch.split(kv_nope, [self.qk_nope_head_dim, self.v_head_dim], dim=-1)
+        if self.config.rope:
+            k_rot = k_rot.expand(-1, key_states.shape[1], -1, -1)
+            key_states = torch.cat((key_states, k_rot), dim=-1)
+        return key_states, value_states
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        batch_size, seq_length = hidden_states.shape[:-1]
+        query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
+
+        if self.config.q_lora_rank is None:
+            query_states = self.q_proj(hidden_states)
+        elif self.config.latent_norm:
+            query_states = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden_states)))
+        else:
+            query_states = self.q_b_proj(self.q_a_proj(hidden_states))
+        query_states = query_states.view(query_shape).transpose(1, 2)
+
+        kv_nope = self.kv_a_proj_with_mqa(hidden_states)
+        if self.config.rope:
+            kv_nope, k_rot = torch.split(kv_nope, [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1)
+        if self.config.latent_norm:
+            kv_nope = self.kv_a_layernorm(kv_nope)
+        # One head each, so that any cache layer can hold the latent and the rope key
+        kv_nope = kv_nope.view(batch_size, 1, seq_length, self.kv_lora_rank)
+        if self.config.rope:
+            k_rot = k_rot.view(batch_size, 1, seq_length, self.qk_rope_head_dim)
+            q_pass, q_rot = torch.split(query_states, [self.qk_nope_head_dim, self.qk_rope_head_dim], dim=-1)
+            cos, sin = position_embeddings
+            q_rot, k_rot = apply_rotary_pos_emb(q_rot, k_rot, cos, sin)
+            query_states = torch.cat((q_pass, q_rot), dim=-1)
+        else:
+            # Without a rope key, the second half of the cached pair has no width
+            k_rot = kv_nope.new_empty(batch_size, 1, seq_length, 0)
+
+        # The cache is read and written while keys and values are still compressed
+        if past_key_values is not None:
+            kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
+        key_states, value_states = self.expand_kv(kv_nope, k_rot)
+
+        attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation,
+            eager_attention_forward,
+        )
+        attn_output, attn_weights = attention_interface(
+            self,
+            query_states,
+            key_states,
+            value_states,
+            attention_mask,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            sliding_window=self.sliding_window if self.config.sliding_window is not None else None,
+            softcap=self.attn_logit_softcapping if self.config.attn_logit_softcapping is not None else None,
+            **kwargs,
+        )
+
+        attn_output = attn_output.reshape(batch_size, seq_length, -1).contiguous()
+        attn_output = self.o_proj(attn_output)
+        return attn_output, attn_weights

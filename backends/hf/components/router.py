@@ -1,0 +1,72 @@
+"""Choice of the experts of each token."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+
+def keep_top_groups(
+    scores: torch.Tensor,
+    group_scores: torch.Tensor,
+    topk_group: int,
+) -> torch.Tensor:
+    """Sets the scores (tokens, experts) outside the best groups by group_scores (tokens, groups) to -inf."""
+    top_groups = torch.topk(group_scores, k=topk_group, dim=-1, sorted=False)[1]
+    kept = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, top_groups, True)
+    kept = kept.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)
+    return scores.masked_fill(~kept, float("-inf"))
+
+
+class TopKRouter(nn.Module):
+    """Scores the experts by a linear map and keeps the k best for each token (Shazeer et al. 2017, eqs. 3-5)."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
+        super().__init__()
+        sizes = config.per_layer_config[layer_idx]
+        self.config = config
+        self.top_k = sizes.num_experts_per_tok
+        self.num_experts = sizes.num_experts
+        self.hidden_dim = config.hidden_size
+        if config.n_group is not None:
+            self.num_group = config.n_group
+            self.topk_group = config.topk_group
+        if config.routed_scaling_factor is not None:
+            self.routed_scaling_factor = config.routed_scaling_factor
+        self.weight = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
+        if config.router_bias:
+            self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
+
+    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns logits (tokens, experts), and the weights and the indices of the chosen experts (tokens, k)."""
+        hidden_states = hidden_states.reshape(-1, self.hidden_dim)
+        if self.config.router_in_float32:
+            router_logits = nn.functional.linear(hidden_states.float(), self.weight.float())
+        else:
+            router_logits = nn.functional.linear(hidden_states, self.weight)
+        if self.config.router_score == "softmax":
+            scores = nn.functional.softmax(router_logits.float(), dim=-1)
+        elif self.config.router_score == "sigmoid":
+            scores = router_logits.float().sigmoid()
+        else:
+            scores = nn.functional.softplus(router_logits.float()).sqrt()
+
+        if self.config.router_bias or self.config.n_group is not None:
+            # A bias balances the load: it moves the choice, never the weights
+            scores_for_choice = scores + self.e_score_correction_bias if self.config.router_bias else scores
+            if self.config.n_group is not None:
+                grouped_scores = scores_for_choice.view(-1, self.num_group, self.num_experts // self.num_group)
+                if self.config.group_score == "top2":
+                    group_scores = grouped_scores.topk(2, dim=-1)[0].sum(dim=-1)
+                else:
+                    group_scores = grouped_scores.amax(dim=-1)
+                scores_for_choice = keep_top_groups(scores_for_choice, group_scores, self.topk_group)
+            top_k_index = torch.topk(scores_for_choice, k=self.top_k, dim=-1, sorted=False)[1]
+            top_k_weights = scores.gather(1, top_k_index)
+        else:
+            top_k_weights, top_k_index = torch.topk(scores, self.top_k, dim=-1)
+
+        if self.config.norm_topk_prob:
+            top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
+        if self.config.routed_scaling_factor is not None:
+            top_k_weights = top_k_weights * self.routed_scaling_factor
+        return router_logits, top_k_weights, top_k_index

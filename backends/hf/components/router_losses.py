@@ -1,0 +1,48 @@
+"""Losses on the routers' logits, over all MoE layers together."""
+
+import torch
+
+from eulerc.backends.hf.components.router_scores import softmax_scores as router_scores
+
+
+def token_weights(router_logits: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """1 for each token that counts and 0 for padding: (tokens, 1), float32."""
+    if attention_mask is None:
+        return torch.ones(router_logits.shape[0], 1, device=router_logits.device)
+    seq_length = router_logits.shape[0] // attention_mask.shape[0]
+    return attention_mask[:, -seq_length:].reshape(-1, 1).to(router_logits.device, torch.float32)
+
+
+def load_balancing_loss(
+    router_logits: tuple[torch.Tensor, ...],
+    num_experts: int,
+    top_k: int,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The auxiliary loss of Switch Transformers (Fedus et al. 2021, eqs. 4-6); top_k when the load is even.
+
+    `router_logits` holds a tensor (batch * length, experts) per layer, `attention_mask` is (batch, length).
+    """
+    device = router_logits[0].device
+    weights = token_weights(router_logits[0], attention_mask)
+    tokens_per_expert = torch.zeros(num_experts, device=device)
+    probability_per_expert = torch.zeros(num_experts, device=device)
+    for layer_logits in router_logits:
+        probabilities = router_scores(layer_logits.to(device))
+        top_k_index = torch.topk(probabilities, top_k, dim=-1)[1]
+        chosen = torch.zeros_like(probabilities, dtype=torch.float32).scatter(1, top_k_index, 1.0)
+        tokens_per_expert = tokens_per_expert + (chosen * weights).sum(dim=0)
+        probability_per_expert = probability_per_expert + (probabilities.float() * weights).sum(dim=0)
+    num_tokens = weights.sum() * len(router_logits)
+    return num_experts * torch.sum((tokens_per_expert / num_tokens) * (probability_per_expert / num_tokens))
+
+
+def router_z_loss(
+    router_logits: tuple[torch.Tensor, ...],
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The mean square of the logits' log-sum-exp, which keeps logits small (Zoph et al. 2022, ST-MoE, eq. 5)."""
+    device = router_logits[0].device
+    weights = token_weights(router_logits[0], attention_mask)
+    squares = [torch.logsumexp(logits.to(device).float(), dim=-1, keepdim=True).square() for logits in router_logits]
+    return (torch.stack(squares) * weights).sum() / (weights.sum() * len(router_logits))

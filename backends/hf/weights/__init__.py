@@ -1,0 +1,1 @@
+"""Weights: a counter-based generator, streamed into safetensors files without torch."""

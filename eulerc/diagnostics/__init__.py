@@ -1,0 +1,1 @@
+"""What the compiler says about a spec: frozen data, collected, sorted and rendered."""

@@ -1,0 +1,183 @@
+"""The model-wide blocks of the language and the entries of its schedule: their keys, kinds and meanings."""
+
+from __future__ import annotations
+
+from eulerc.ir.fields import Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
+from eulerc.ir.norms import EPS, NORM_TYPE
+from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
+
+POSITIVE = Number(0, exclusive=True)
+
+MODEL: dict[str, Field] = {
+    "name": Field(Text(maximum=200), "Name of the model; class names and the file's name derive from it."),
+    "family_hint": Field(Text(nullable=True), "Family the model descends from; stands on the model card.", None),
+    "d_model": Field(Integer(maximum=2**24), "Width of the residual stream."),
+    "vocab_size": Field(Integer(maximum=2**28), "Rows of the token embedding.", unit="tokens"),
+    "max_seq_len": Field(Integer(maximum=2**31), "Longest sequence the model is meant for.", unit="tokens"),
+    "n_heads": Field(Integer(maximum=65536), "Query heads of every attention that sets none of its own."),
+    "n_kv_heads": Field(Integer(maximum=65536), "Key/value heads; as many as query heads if not set.", None),
+    "head_dim": Field(Integer(maximum=2**20), "Width of a head; d_model / n_heads if not set.", None),
+    "intermediate_size": Field(Integer(maximum=2**26), "Width of feed-forward hidden layers.", None),
+    "mlp_ratio": Field(POSITIVE, "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None),
+    "norm_eps": Field(EPS, "Added to the variance in norms; 1e-6 for RMSNorm and 1e-5 for LayerNorm if not set.", None),
+    "dtype": Field(
+        Choice(
+            meanings={
+                "float32": "4 bytes a parameter",
+                "float16": "2 bytes, narrow range",
+                "bfloat16": "2 bytes, range of float32",
+            }
+        ),
+        "Dtype of the weights.",
+        "bfloat16",
+    ),
+    "target_params": Field(Integer(maximum=2**50), "Intended size; lint warns when the model is 30 % off.", None),
+}
+
+TOKENIZER: dict[str, Field] = {
+    "type": Field(Choice(meanings={"hf": "a Hugging Face tokenizer"}), "Kind of tokenizer.", "hf"),
+    "pretrained": Field(Text(), "Local path, `byte-bpe`, `bytes`, or the name of a tokenizer in the local cache."),
+    "add_bos": Field(Flag(), "Put the beginning-of-sequence token first.", True),
+    "add_eos": Field(Flag(), "Put the end-of-sequence token last.", False),
+    "pad_token": Field(Text(nullable=True), "Padding token; the end-of-sequence token if null.", None),
+}
+
+EMBEDDING: dict[str, Field] = {
+    "type": Field(Choice(meanings={"learned": "a table"}), "Kind of token embedding.", "learned"),
+    "positional": Field(
+        Choice(
+            meanings={
+                "rope": "rotary positions in the attention",
+                "alibi": "linear biases on the attention scores (Press et al. 2022)",
+                "learned": "a learned table added to the embedding",
+                "none": "no positions",
+            }
+        ),
+        "How positions enter the model.",
+        "rope",
+    ),
+    "rope_theta": Field(POSITIVE, "Base of the wavelengths; short for `rope.theta`.", None),
+    "rope_scaling": Field(
+        Block(fields=SCALING_FIELDS, nullable=True), "Scaling of the rope; short for `rope.scaling`.", None
+    ),
+    "rope": Field(Block(fields=ROPE_FIELDS), "The rope of every attention that sets none of its own.", None),
+    "position_offset": Field(Integer(0), "Learned positions: rows before position 0.", 0),
+    "tie_word_embeddings": Field(Flag(), "Use the table as the head's weight too.", True),
+    "scale": Field(POSITIVE, "Factor on the embedding.", None),
+    "scale_rounding": Field(
+        Choice(meanings={"none": "multiply by the number as it is", "dtype": "round the factor to the weights' dtype (Gemma)"}),
+        "How the factor is rounded.",
+        "none",
+    ),
+}
+
+HEAD: dict[str, Field] = {
+    "type": Field(Choice(meanings={"causal_lm": "next-token prediction"}), "Kind of head.", "causal_lm"),
+    "tie_weights": Field(Flag(), "Use the embedding table as the weight; the same as embedding.tie_word_embeddings.", None),
+    "bias": Field(Flag(), "A bias on the logits.", False),
+    "logit_softcap": Field(POSITIVE, "Caps logits at this value by tanh.", None),
+    "logit_scale": Field(POSITIVE, "Factor on the logits.", None),
+    "norm": Field(
+        Choice(meanings={"last": "that of the last layer's template", "none": "no norm before the head"}),
+        "Norm before the head; `last`, or `none` where the last layer's norms stand after the additions.",
+        None,
+    ),
+}
+
+HINTS: dict[str, Field] = {
+    "init": Field(Text(), "`normal_STD`: normal with that standard deviation.", "normal_0.02"),
+    "dropout": Field(Number(0, 1), "Dropout on the embedding and on every sublayer's output, in training.", 0.0),
+    "checkpointing": Field(Flag(), "Train with gradient checkpointing.", False),
+    "seed": Field(Integer(0, 2**63 - 1), "Seed of the random weights.", 1234),
+    "router_aux_loss_coef": Field(Number(0), "Weight of the load-balancing loss where a template sets none.", 0.01),
+    "lr_peak": Field(POSITIVE, "Peak learning rate.", 3e-4),
+    "lr_floor_ratio": Field(Number(0, 1), "Final learning rate as a share of the peak.", 0.1),
+    "betas": Field(ListOf(item=Number(0, 1), minimum=2), "Adam's decay rates.", [0.9, 0.95]),
+    "weight_decay": Field(Number(0), "Decoupled weight decay.", 0.1),
+    "grad_clip": Field(Number(0), "Norm that gradients are clipped to; 0 for none.", 1.0),
+    "warmup_steps_ratio": Field(Number(0, 1), "Share of the steps that warm up.", 0.03),
+}
+
+COMPATIBILITY: dict[str, Field] = {
+    "compile_target": Field(Choice(meanings={"huggingface": "a transformers model"}), "What to build.", "huggingface"),
+}
+
+EXPECT: dict[str, Field] = {
+    "parameters": Field(Integer(maximum=2**50), "Total parameters, to the unit.", None),
+    "parameters_max": Field(Integer(maximum=2**50), "Most total parameters.", None),
+    "active_parameters": Field(Integer(maximum=2**50), "Active parameters, to the unit.", None),
+    "active_parameters_max": Field(Integer(maximum=2**50), "Most active parameters.", None),
+    "kv_bytes_per_token_max": Field(Integer(maximum=2**50), "Most bytes of KV cache a token.", None, unit="bytes"),
+    "flops_per_token_max": Field(Integer(maximum=2**60), "Most forward FLOPs a token at max_seq_len, causal.", None),
+    "layers": Field(Integer(maximum=4096), "Number of layers.", None),
+}
+
+META: dict[str, Field] = {
+    "source": Field(Either(kinds=(Text(), ListOf(item=Text(), minimum=1))), "Where the numbers come from.", None),
+    "description": Field(Text(), "One line about the model.", None),
+    "license": Field(Text(), "Licence of the design or its weights.", None),
+}
+
+NORM_WIRING: dict[str, str] = {"position": "position"}
+
+RESIDUAL: dict[str, Field] = {
+    "type": Field(
+        Choice(
+            meanings={
+                "sequential": "mixer, then feed-forward",
+                "parallel": "both read the same stream",
+            }
+        ),
+        "How sublayers follow each other.",
+        "sequential",
+    ),
+    "scaling": Field(Number(), "Factor on each sublayer's output.", 1.0),
+    "shared_norm": Field(Flag(), "Parallel: one norm feeds both sublayers.", True),
+}
+
+PATTERN_ITEM = Either(
+    kinds=(
+        Text(),
+        Block(fields={"template": Field(Text(), "Template."), "repeat": Field(Integer(maximum=4096), "Times.", 1)}),
+    )
+)
+
+ENTRY: dict[str, Field] = {
+    "template": Field(Text(), "Template of the run.", None),
+    "pattern": Field(ListOf(item=PATTERN_ITEM, minimum=1), "Templates that alternate.", None),
+    "repeat": Field(Integer(maximum=4096), "How many times the template or the pattern runs.", 1),
+    "layers": Field(Integer(maximum=4096), "Length of the run in layers; the pattern is cut where it ends.", None),
+    "with": Field(Anything(), "Values for the template's parameters.", None),
+    "override": Field(Anything(), "Template keys that this run replaces.", None),
+    "override_at": Field(ListOf(item=Anything(), minimum=1), "Template keys that some layers of the run replace.", None),
+}
+
+TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual")
+
+TOP_LEVEL: dict[str, str] = {
+    "schema_version": "version of the language: 1",
+    "meta": "where the numbers come from",
+    "model": "model-wide sizes",
+    "tokenizer_contract": "the tokenizer",
+    "embedding": "token embedding and positions",
+    "layer_templates": "kinds of layers, by name",
+    "layer_schedule": "which layer stands where",
+    "head": "the output head",
+    "training_hints": "what a trainer should know",
+    "compatibility": "what to build",
+    "expect": "budgets that lint checks",
+}
+
+REQUIRED_TOP_LEVEL = ("schema_version", "model", "layer_templates", "layer_schedule")
+
+LATER: dict[str, str] = {
+    "execution_modes": "phases of generation",
+    "transition": "phases of generation",
+}
+"""Top-level keys of the language that this version refuses, with what they concern."""
+
+LATER_TYPES: dict[str, tuple[str, ...]] = {
+    "mixer": ("mamba", "retnet", "hyena", "branched", "ttt_layer"),
+    "residual": ("hyper_connection",),
+    "head": ("causal_lm_mtp",),
+}

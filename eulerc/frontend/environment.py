@@ -1,0 +1,37 @@
+"""What the names of an expression stand for, and what can be wrong with an expression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import field, frozen
+
+from eulerc.frontend.tree import ScalarValue
+
+
+@frozen
+class Environment:
+    """The values of `let.*`, `model.*`, `params.*` and `layer.index`.
+
+    `layer_index` is None where no layer is meant. `failed` holds the full names (`let.x`) whose own expression was
+    wrong: that has been reported, so an expression that uses them is left alone without a word.
+    """
+
+    let: Mapping[str, ScalarValue] = field(factory=dict)
+    model: Mapping[str, ScalarValue] = field(factory=dict)
+    params: Mapping[str, ScalarValue] = field(factory=dict)
+    layer_index: int | None = None
+    failed: frozenset[str] = frozenset()
+
+    def names(self, namespace: str) -> Mapping[str, ScalarValue]:
+        """The names of `let`, `model` or `params`."""
+        return {"let": self.let, "model": self.model, "params": self.params}[namespace]
+
+
+class ExpressionFault(Exception):
+    """What is wrong with an expression, from character `start` up to `end` of its text."""
+
+    def __init__(self, code: str, message: str, start: int, end: int, label: str, help: str | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.label, self.help = code, message, label, help
+        self.start, self.end = start, end

@@ -1,0 +1,99 @@
+"""What plain and latent attention share: heads, options, facts, state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Op, StateType
+from eulerc.ir.definition import Definition
+from eulerc.ir.divisors import divisors, nearest_divisor
+
+
+def attention_state(kv_heads: int, head_dim: int, window: int | None) -> tuple[StateType, ...]:
+    """Keys and values: they grow with the sequence, up to a window if there is one."""
+    return (StateType("kv", ("b", kv_heads, "t" if window is None else f"t<={window}", head_dim)),)
+
+
+def plain_options(values: Values) -> dict[str, Any]:
+    """The options that need no more than their default."""
+    names = ("qkv_bias", "out_bias", "attn_drop", "scale", "softcap", "window")
+    return {name: values.value(name) for name in names}
+
+
+def attention_facts(op: Op) -> dict[str, Any]:
+    """The facts that plain and latent attention share."""
+    rope = op["rope"]
+    return {
+        "attention_bias": op["qkv_bias"],
+        "attention_out_bias": op["out_bias"],
+        "rope": rope is not None,
+        "partial_rotary": rope is not None and rope["partial"] != 1.0,
+        "sliding_window": op["window"] is not None,
+        "attn_logit_softcapping": op["softcap"] is not None,
+        "attention_multiplier": op["scale"] is not None,
+    }
+
+
+def attention_slots(op: Op) -> dict[str, Any]:
+    """The rotation and the eager attention function; the qk-norm's class, if any."""
+    slots: dict[str, Any] = {"eager": "softcapped" if op["softcap"] is not None else "plain"}
+    if op["rope"] is not None:
+        slots["rotation"] = (op["rope"]["interleaved"], op["rope"]["precision"])
+    if op.get("qk_norm") is not None:
+        slots["qk_norm"] = Op(op["qk_norm"]["norm"], attributes=op["qk_norm"])
+    return slots
+
+
+def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
+    """Config fields of an attention op; numbers that are not set leave no field, except the dropout."""
+    fields = Definition.config_fields.__func__(cls, op)  # type: ignore[attr-defined]
+    fields = {name: value for name, value in fields.items() if value is not None}
+    norm = op.get("qk_norm")
+    if norm is not None and not norm["inherits_eps"]:
+        fields["qk_norm_eps"] = norm["eps"]
+    return fields
+
+
+def resolve_heads(values: Values, context: ModelContext, report: Report) -> dict[str, int] | None:
+    """Heads, key/value heads and head width, checked against each other."""
+    heads = values.or_inherited("n_heads", context)
+    if heads is None:
+        report.error("E0201", "n_heads is not set", values.span, "needs a number of heads", help="set model.n_heads")
+        return None
+    kv_heads = values.or_inherited("n_kv_heads", context) or heads
+    if heads % kv_heads:
+        report_group_mismatch(heads, kv_heads, values, context, report)
+        return None
+    head_dim = values.or_inherited("head_dim", context)
+    if head_dim is None:
+        head_dim = derived_head_dim(heads, values, context, report)
+    return None if head_dim is None else {"n_heads": heads, "n_kv_heads": kv_heads, "head_dim": head_dim}
+
+
+def report_group_mismatch(heads: int, kv_heads: int, values: Values, context: ModelContext, report: Report) -> None:
+    words = [str(number) for number in divisors(heads)]
+    choices = " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
+    report.error(
+        "E0312",
+        f"{int(heads)} query heads cannot share {int(kv_heads)} key/value heads",
+        values.origin("n_heads", context),
+        f"not a multiple of {int(kv_heads)}",
+        secondary=((values.origin("n_kv_heads", context), f"{int(kv_heads)} key/value heads, set here"),),
+        help=f"n_kv_heads can be {choices}",
+    )
+
+
+def derived_head_dim(heads: int, values: Values, context: ModelContext, report: Report) -> int | None:
+    width = context.d_model
+    if width % heads == 0:
+        return int(width) // int(heads)
+    report.error(
+        "E0311",
+        f"d_model {int(width)} cannot be split into {int(heads)} heads",
+        values.origin("n_heads", context),
+        f"{int(width)} is not a multiple of {int(heads)}",
+        secondary=((context.model.where("d_model"), "d_model, set here"),),
+        help=f"set head_dim, or n_heads to {nearest_divisor(int(width), int(heads))}",
+    )
+    return None

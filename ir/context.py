@@ -1,0 +1,127 @@
+"""What a definition sees while YAML values become an op: the values written, the model around them, a reporter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
+
+from eulerc.diagnostics.model import Diagnostics, Label
+from eulerc.ir.core import Dim
+from eulerc.ir.fields import REQUIRED, Field
+from eulerc.ir.span import NOWHERE, Span
+
+
+@frozen
+class Values:
+    """The keys of one YAML block that were written, with their places.
+
+    Nested blocks are plain dictionaries in `given`; the span of a nested key is found under its dotted path.
+    """
+
+    given: Mapping[str, Any]
+    spans: Mapping[str, Span]
+    span: Span
+    fields: Mapping[str, Field] = field(factory=dict)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.given
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self.given.get(name, default)
+
+    def value(self, name: str) -> Any:
+        """The value written, else the field's default."""
+        if name in self.given:
+            return self.given[name]
+        default = self.fields[name].default
+        return None if default is REQUIRED else default
+
+    def where(self, name: str) -> Span:
+        return self.spans.get(name, self.span)
+
+    def resolved(self, context: ModelContext) -> dict[str, Any]:
+        """Every field that is not inherited from nowhere: written, inherited or default."""
+        return {name: self.or_inherited(name, context) for name in self.fields}
+
+    def or_inherited(self, name: str, context: ModelContext) -> Any:
+        """The value written, else the model-wide one, else the default."""
+        if name in self.given:
+            return self.given[name]
+        inherit = self.fields[name].inherit
+        if inherit is not None and inherit in context.model:
+            return context.number(inherit)
+        return self.value(name)
+
+    def origin(self, name: str, context: ModelContext) -> Span:
+        """Where the effective value of `name` was written."""
+        if name in self.given:
+            return self.where(name)
+        inherit = self.fields[name].inherit
+        if inherit is not None and inherit in context.model:
+            return context.model.where(inherit)
+        return self.span
+
+
+DIM_NAMES = {"d_model": "d", "n_heads": "h", "n_kv_heads": "kv", "head_dim": "dh", "vocab_size": "vocab"}
+"""Model-wide sizes that have a name in the textual IR."""
+
+
+@frozen
+class ModelContext:
+    """The model-wide blocks that templates refer to."""
+
+    model: Values
+    embedding: Values
+    head: Values
+    hints: Values
+
+    def number(self, key: str) -> Any:
+        """A model-wide value; sizes come as named dimensions."""
+        value = self.model.get(key)
+        name = DIM_NAMES.get(key)
+        return Dim(name, value) if name is not None and isinstance(value, int) else value
+
+    @property
+    def d_model(self) -> Dim:
+        return Dim("d", self.model.given["d_model"])
+
+    @property
+    def positional(self) -> str:
+        return str(self.embedding.value("positional"))
+
+    def norm_eps(self, kind: str) -> float:
+        """The eps of norms where none is written: `model.norm_eps`, else 1e-6 for RMSNorm and 1e-5 for LayerNorm."""
+        given = self.model.get("norm_eps")
+        return float(given) if given is not None else (1e-6 if kind == "norm.rms" else 1e-5)
+
+
+@frozen
+class Report:
+    """Reports findings; adds to every error which layers it concerns. `secondary` are (span, words) pairs."""
+
+    sink: Diagnostics
+    notes: tuple[str, ...] = ()
+
+    def error(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        *,
+        secondary: tuple[tuple[Span, str], ...] = (),
+        help: str | None = None,
+    ) -> None:
+        labels = tuple(Label(place, words) for place, words in secondary)
+        self.sink.error(code, message, span, label, labels=labels, notes=self.notes, help=help)
+
+    def warning(self, code: str, message: str, span: Span, label: str = "", *, help: str | None = None) -> None:
+        self.sink.warning(code, message, span, label, notes=self.notes, help=help)
+
+    def note(self, code: str, message: str, span: Span, label: str = "", *, help: str | None = None) -> None:
+        self.sink.note(code, message, span, label, help=help)
+
+
+NO_VALUES = Values({}, {}, NOWHERE)

@@ -1,0 +1,167 @@
+"""The definition of an op: a class body of declared fields, with its rules, costs and tensors next to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import frozen
+
+from eulerc.ir.core import Op, StateType, TensorType
+from eulerc.ir.fields import Field
+from eulerc.ir.tensors import Init
+
+if TYPE_CHECKING:
+    from eulerc.ir.context import ModelContext, Report, Values
+
+
+@frozen
+class LocalTensor:
+    """A tensor of a module, named from that module down (`q_proj.weight`)."""
+
+    name: str
+    shape: tuple[int, ...]
+    init: Init
+    dtype: str | None = None
+    buffer: bool = False
+
+
+@frozen
+class Cost:
+    """Multiply-accumulate work of one op.
+
+    `linear` counts weight multiply-adds for one token; `attention` counts multiply-adds of one query with one key
+    (scores and values together), so a query that sees `n` keys costs `n * attention`. One multiply-add is 2 FLOPs.
+    `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
+    """
+
+    linear: int = 0
+    attention: int = 0
+    window: int | None = None
+    expanded: int = 0
+
+
+@frozen
+class ClassBinding:
+    """How an op becomes a module: which definition of which component, on which facts."""
+
+    component: str
+    definition: str
+    facts: Mapping[str, Any]
+    slots: Mapping[str, Any]
+
+
+def linear(name: str, inputs: int, outputs: int, bias: bool, weight: Init) -> tuple[LocalTensor, ...]:
+    """The tensors of an `nn.Linear`."""
+    tensors: tuple[LocalTensor, ...] = (LocalTensor(f"{name}.weight", (outputs, inputs), weight),)
+    return (*tensors, LocalTensor(f"{name}.bias", (outputs,), Init("zeros"))) if bias else tensors
+
+
+class Definition:
+    """One kind of op. Subclasses are found by the files of `ir/ops`; their class bodies are the single source.
+
+    `axis` is the YAML key under a template whose `type` selects this op (`mixer`, `ffn`, `norm`); `yaml_type` is that
+    type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
+    """
+
+    name: ClassVar[str]
+    stages: ClassVar[frozenset[str]] = frozenset({"arch", "layers", "module"})
+    axis: ClassVar[str | None] = None
+    yaml_type: ClassVar[str | None] = None
+    block: ClassVar[str | None] = None
+    fields: ClassVar[Mapping[str, Field]] = {}
+    level_fields: ClassVar[Mapping[str, Field]] = {}
+    module_name: ClassVar[str | None] = None
+
+    def __init_subclass__(cls) -> None:
+        own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
+        cls.fields = {**cls.fields, **own}
+
+    @classmethod
+    def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
+        """The op for values read from YAML; None when an error was reported."""
+        return Op(cls.name, attributes=values.resolved(context), span=values.span, spans=values.spans)
+
+    @classmethod
+    def check(cls, op: Op, context: ModelContext, report: Report) -> None:
+        """Domain rules on the attributes of one op."""
+
+    @classmethod
+    def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        """The types of the results: by default that of the first operand."""
+        return operands[:1]
+
+    @classmethod
+    def carries(cls, op: Op) -> tuple[StateType, ...]:
+        """The decode state of the op."""
+        return ()
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        """Parameters and persistent buffers of the op's module."""
+        return ()
+
+    @classmethod
+    def cost(cls, op: Op, hidden_size: int) -> Cost:
+        """Executed multiply-adds of one forward pass."""
+        return Cost()
+
+    @classmethod
+    def active(cls, op: Op, name: str, numel: int) -> int:
+        """How many elements of tensor `name` one token uses."""
+        return numel
+
+    @classmethod
+    def binding(cls, op: Op) -> ClassBinding | None:
+        """The component behind the op; None for wiring."""
+        return None
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        """Numbers of the op that live in `config.json`: canonical field name to value."""
+        return {
+            field.config: op[name]
+            for name, field in cls.fields.items()
+            if field.config is not None and field.role != "fact" and name in op.attributes
+        }
+
+
+_REGISTRY: dict[str, type[Definition]] = {}
+
+
+def register(definition: type[Definition]) -> type[Definition]:
+    """Class decorator: makes a definition known by its name."""
+    known = _REGISTRY.get(definition.name)
+    if known is not None and known.__qualname__ != definition.__qualname__:
+        raise ImportError(f"two definitions are named {definition.name}: {known} and {definition}")
+    _REGISTRY[definition.name] = definition
+    return definition
+
+
+@cache
+def _load_all() -> None:
+    folder = os.path.join(os.path.dirname(__file__), "ops")
+    for file in sorted(os.listdir(folder)):
+        stem, extension = os.path.splitext(file)
+        if extension == ".py" and stem != "__init__":
+            import_module(f"eulerc.ir.ops.{stem}")
+
+
+def definitions() -> Mapping[str, type[Definition]]:
+    """Every known definition by name."""
+    _load_all()
+    return _REGISTRY
+
+
+def definition(name: str) -> type[Definition]:
+    """The definition called `name`; KeyError if there is none."""
+    return definitions()[name]
+
+
+def by_axis(axis: str) -> dict[str, type[Definition]]:
+    """The definitions a template may choose on one axis, by their YAML type."""
+    found = (item for item in definitions().values() if item.axis == axis and item.yaml_type is not None)
+    return {str(item.yaml_type): item for item in found}

@@ -1,0 +1,197 @@
+"""`mixer.latent_attention`: multi-head latent attention (MLA), as in DeepSeek-V2 and V3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Op, StateType
+from eulerc.ir.attending import attention_config, attention_facts, attention_slots, plain_options, resolve_heads
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
+from eulerc.ir.fields import Field, Flag, Integer, Number
+from eulerc.ir.norms import EPS
+from eulerc.ir.positions import resolve_rope
+from eulerc.ir.tensors import Init
+
+MLA_FIELDS: dict[str, Field] = {
+    "kv_rank": Field(Integer(), "Rank of the latent that keys and values share; this is what the cache holds."),
+    "q_rank": Field(Integer(nullable=True), "Rank of the queries' latent; null for a full projection.", None),
+    "nope_dim": Field(Integer(), "Width of the part of a head that does not rotate."),
+    "rope_dim": Field(Integer(0), "Width of the part that rotates; its key is shared by all heads."),
+    "v_dim": Field(Integer(), "Width of a value head."),
+    "norms": Field(Flag(), "RMSNorm on the latents.", True),
+    "norm_eps": Field(EPS, "Added to the variance in the latents' norms.", 1e-6),
+}
+
+NOT_HERE = ("qk_norm",)
+
+
+@register
+class LatentAttention(Definition):
+    """Low-rank joint compression of keys and values (DeepSeek-V2, eqs. 9-19), decoupled rope (eqs. 14-19)."""
+
+    name = "mixer.latent_attention"
+    module_name = "self_attn"
+
+    n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
+    n_kv_heads = Field(Integer(), "Heads the latent expands to.", None, "size", "num_key_value_heads", "n_kv_heads")
+    kv_rank = Field(Integer(), "Rank of the latent of keys and values.", role="size", config="kv_lora_rank")
+    q_rank = Field(Integer(nullable=True), "Rank of the queries' latent.", None, "size", "q_lora_rank")
+    nope_dim = Field(Integer(), "Width without rotation.", role="size", config="qk_nope_head_dim")
+    rope_dim = Field(Integer(0), "Width that rotates.", role="size", config="qk_rope_head_dim")
+    v_dim = Field(Integer(), "Width of a value head.", role="size", config="v_head_dim")
+    attn_drop = Field(Number(0, 1), "Dropout on the attention weights.", 0.0, "train", "attention_dropout")
+    scale = Field(Number(0, exclusive=True), "Factor on the scores.", None, "size", "attention_multiplier")
+    softcap = Field(Number(0, exclusive=True, nullable=True), "Cap on scores.", None, "size", "attn_logit_softcapping")
+    window = Field(Integer(nullable=True), "Tokens a query sees.", None, "size", "sliding_window")
+
+    @classmethod
+    def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
+        for key in NOT_HERE:
+            if key in values:
+                report.error(
+                    "E0318",
+                    f"{key} does not combine with latent attention",
+                    values.where(key),
+                    "read by plain attention only",
+                    help="latent attention norms its latents: `mla.norms`",
+                )
+        heads = resolve_heads(values, context, report)
+        if heads is None:
+            return None
+        sizes = (
+            explicit_sizes(values, report) if "mla" in values else one_line_sizes(values, heads["head_dim"], context)
+        )
+        if sizes is None or not check_rank(sizes, values, context, report):
+            return None
+        rope = resolve_rope(values, context, sizes["rope_dim"] or 2, report)
+        sizes = settle_rope(sizes, rope, values, report)
+        attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
+        attributes |= {"rope": rope, "alibi": context.positional == "alibi"}
+        return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
+
+    @classmethod
+    def carries(cls, op: Op) -> tuple[StateType, ...]:
+        grows = "t" if op["window"] is None else f"t<={op['window']}"
+        latent = StateType("latent", ("b", 1, grows, op["kv_rank"]))
+        return (latent, StateType("rope_key", ("b", 1, grows, op["rope_dim"]))) if op["rope_dim"] else (latent,)
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        query_width = op["n_heads"] * (op["nope_dim"] + op["rope_dim"])
+        tensors: list[LocalTensor] = []
+        if op["q_rank"] is None:
+            tensors += linear("q_proj", hidden_size, query_width, op["qkv_bias"], std)
+        else:
+            tensors += linear("q_a_proj", hidden_size, op["q_rank"], op["qkv_bias"], std)
+            tensors += latent_norm("q_a_layernorm", op["q_rank"], op["norms"])
+            tensors += linear("q_b_proj", op["q_rank"], query_width, False, std)
+        tensors += linear("kv_a_proj_with_mqa", hidden_size, op["kv_rank"] + op["rope_dim"], op["qkv_bias"], std)
+        tensors += latent_norm("kv_a_layernorm", op["kv_rank"], op["norms"])
+        expanded = op["n_kv_heads"] * (op["nope_dim"] + op["v_dim"])
+        tensors += linear("kv_b_proj", op["kv_rank"], expanded, False, std)
+        tensors += linear("o_proj", op["n_heads"] * op["v_dim"], hidden_size, op["out_bias"], std)
+        return tuple(tensors)
+
+    @classmethod
+    def cost(cls, op: Op, hidden_size: int) -> Cost:
+        query = op["nope_dim"] + op["rope_dim"]
+        queries = op["n_heads"] * query
+        into_query = hidden_size * queries if op["q_rank"] is None else op["q_rank"] * (hidden_size + queries)
+        expanded = op["kv_rank"] * op["n_kv_heads"] * (op["nope_dim"] + op["v_dim"])
+        linear = into_query + hidden_size * (op["kv_rank"] + op["rope_dim"]) + op["n_heads"] * op["v_dim"] * hidden_size
+        return Cost(linear, op["n_heads"] * (query + op["v_dim"]), op["window"], expanded)
+
+    @classmethod
+    def binding(cls, op: Op) -> ClassBinding:
+        scaling = op["rope"]["scaling"] if op["rope"] is not None else None
+        facts = attention_facts(op) | {
+            "q_lora_rank": op["q_rank"] is not None,
+            "latent_norm": op["norms"],
+            "rope_mscale": bool(scaling) and "mscale_all_dim" in scaling,
+        }
+        slots = attention_slots(op)
+        if op["norms"]:
+            slots["latent_norm"] = Op(
+                "norm.rms", attributes={"eps": op["norm_eps"], "unit_offset": False, "float32_weight": False}
+            )
+        return ClassBinding("latent_attention", "LatentAttention", facts, slots)
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        fields = attention_config(cls, op)
+        if op["norms"]:
+            fields["latent_norm_eps"] = op["norm_eps"]
+        return {**fields, "head_dim": op["rope_dim"] or op["nope_dim"]}
+
+
+def latent_norm(name: str, width: int, present: bool) -> tuple[LocalTensor, ...]:
+    return (LocalTensor(f"{name}.weight", (width,), Init("ones")),) if present else ()
+
+
+def one_line_sizes(values: Values, head_dim: int, context: ModelContext) -> dict[str, Any]:
+    """`latent_dim: N`: kv rank N, full queries; a rope part of half a head (made even) beside a whole head without."""
+    rotates = values.get("rope") != "none" and (values.get("rope") is not None or context.positional == "rope")
+    half = int(head_dim) // 2
+    return {
+        "kv_rank": values.get("latent_dim"),
+        "q_rank": None,
+        "nope_dim": int(head_dim),
+        "rope_dim": half + half % 2 if rotates else 0,
+        "v_dim": int(head_dim),
+        "norms": True,
+        "norm_eps": 1e-6,
+    }
+
+
+def explicit_sizes(values: Values, report: Report) -> dict[str, Any] | None:
+    """`mla: {...}` in full."""
+    if values.get("latent_dim") is not None:
+        report.error(
+            "E0319",
+            "latent_dim and mla together",
+            values.where("latent_dim"),
+            "the short form",
+            secondary=((values.where("mla"), "the full form"),),
+            help="keep one of the two",
+        )
+        return None
+    given = values.get("mla")
+    return {name: given.get(name, field.default) for name, field in MLA_FIELDS.items()}
+
+
+def check_rank(sizes: dict[str, Any], values: Values, context: ModelContext, report: Report) -> bool:
+    """The latent must be narrower than the stream it compresses."""
+    if sizes["kv_rank"] < context.d_model:
+        return True
+    key = "latent_dim" if values.get("latent_dim") is not None else "mla.kv_rank"
+    report.error(
+        "E0320",
+        f"{key.split('.')[-1]} {sizes['kv_rank']} is not below d_model {int(context.d_model)}",
+        values.where(key),
+        "compresses nothing",
+        secondary=((context.model.where("d_model"), "d_model, set here"),),
+        help=f"{int(context.d_model) // 4} would be a usual rank",
+    )
+    return False
+
+
+def settle_rope(sizes: dict[str, Any], rope: dict[str, Any] | None, values: Values, report: Report) -> dict[str, Any]:
+    """A rope part exists just where something rotates."""
+    if rope is None and sizes["rope_dim"]:
+        report.error(
+            "E0321",
+            f"rope_dim {sizes['rope_dim']} where nothing rotates",
+            values.where("mla.rope_dim"),
+            "these layers have no rope",
+            help="set rope_dim to 0, or give the layers a rope",
+        )
+    if rope is not None and not sizes["rope_dim"]:
+        report.error(
+            "E0321",
+            "rope_dim 0 where the layers rotate",
+            values.where("mla.rope_dim"),
+            "leaves nothing to rotate",
+            help="give rope_dim an even width, or set `rope: none`",
+        )
+    return sizes

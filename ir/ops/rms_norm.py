@@ -1,0 +1,54 @@
+"""`norm.rms`: root mean square norm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Op
+from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
+from eulerc.ir.fields import Field, Flag
+from eulerc.ir.norms import EPS
+from eulerc.ir.tensors import Init
+
+
+@register
+class RMSNorm(Definition):
+    """`x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich 2019, eq. 4)."""
+
+    name = "norm.rms"
+    axis, yaml_type = "norm", "rmsnorm"
+
+    eps = Field(EPS, "Added to the mean square.", None, "size", "rms_norm_eps", "norm_eps")
+    unit_offset = Field(Flag(), "Store the weight as its difference from 1 (Gemma); implies float32.", False)
+    float32_weight = Field(Flag(), "Multiply by the weight in float32, before rounding (OLMo 2).", False)
+
+    @classmethod
+    def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
+        if values.get("unit_offset") and values.get("float32_weight") is False and "float32_weight" in values:
+            report.error(
+                "E0330",
+                "unit_offset multiplies in float32",
+                values.where("float32_weight"),
+                "cannot be false here",
+                help="take float32_weight out",
+            )
+        attributes = {
+            "eps": float(values.get("eps") or context.norm_eps(cls.name)),
+            "unit_offset": values.value("unit_offset"),
+            "float32_weight": values.value("float32_weight") and not values.value("unit_offset"),
+        }
+        return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        return (LocalTensor("weight", (hidden_size,), Init("zeros" if op["unit_offset"] else "ones")),)
+
+    @classmethod
+    def binding(cls, op: Op) -> ClassBinding:
+        kind = "UnitOffsetRMSNorm" if op["unit_offset"] else "Float32RMSNorm" if op["float32_weight"] else "RMSNorm"
+        return ClassBinding("rms_norm", kind, {}, {})
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        return {"rms_norm_eps": op["eps"]}

@@ -1,0 +1,178 @@
+"""Rotary positions: the fields of a rope, the scalings transformers knows, and the rules between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.fields import Block, Choice, Field, Flag, Integer, ListOf, Number
+
+SCALING_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "linear": (("factor",), ()),
+    "dynamic": (("factor",), ()),
+    "yarn": (
+        ("factor",),
+        (
+            "original_max_position_embeddings",
+            "attention_factor",
+            "beta_fast",
+            "beta_slow",
+            "mscale",
+            "mscale_all_dim",
+            "truncate",
+        ),
+    ),
+    "llama3": (("factor", "original_max_position_embeddings", "low_freq_factor", "high_freq_factor"), ()),
+    "longrope": (
+        ("short_factor", "long_factor", "original_max_position_embeddings"),
+        ("factor", "attention_factor"),
+    ),
+    "proportional": ((), ("factor",)),
+}
+"""Per scaling: the keys it needs and the keys it may have."""
+
+_POSITIVE = Number(0, exclusive=True)
+
+SCALING_FIELDS: dict[str, Field] = {
+    "type": Field(
+        Choice(
+            meanings={
+                "linear": "positions divided by `factor`",
+                "dynamic": "NTK-aware base that grows with the length beyond `max_seq_len`",
+                "yarn": "YaRN (Peng et al. 2023)",
+                "llama3": "Llama 3's wavelength bands",
+                "longrope": "LongRoPE (Ding et al. 2024): one factor per frequency, short and long",
+                "proportional": "the rotated share spreads its frequencies over the whole head, the rest stand still",
+            }
+        ),
+        "How the frequencies are scaled for longer contexts.",
+    ),
+    "factor": Field(_POSITIVE, "How many times longer the context becomes.", None),
+    "original_max_position_embeddings": Field(Integer(), "Length the model was trained at.", None, unit="tokens"),
+    "attention_factor": Field(_POSITIVE, "Factor on cosines and sines; derived from `factor` when absent.", None),
+    "beta_fast": Field(_POSITIVE, "YaRN: rotations above which a frequency stays.", None),
+    "beta_slow": Field(_POSITIVE, "YaRN: rotations below which a frequency is interpolated.", None),
+    "mscale": Field(_POSITIVE, "YaRN as in DeepSeek: numerator of the attention factor.", None),
+    "mscale_all_dim": Field(
+        _POSITIVE, "YaRN as in DeepSeek: denominator of the attention factor; MLA also scales its scores by it.", None
+    ),
+    "truncate": Field(Flag(), "YaRN: round the correction range to whole dimensions.", None),
+    "low_freq_factor": Field(_POSITIVE, "Llama 3: wavelengths above original length / this are scaled.", None),
+    "high_freq_factor": Field(_POSITIVE, "Llama 3: wavelengths below original length / this stay.", None),
+    "short_factor": Field(ListOf(item=_POSITIVE, minimum=1), "LongRoPE: divisors within the original length.", None),
+    "long_factor": Field(ListOf(item=_POSITIVE, minimum=1), "LongRoPE: divisors beyond the original length.", None),
+}
+
+ROPE_FIELDS: dict[str, Field] = {
+    "theta": Field(_POSITIVE, "Base of the wavelengths.", 10000.0),
+    "partial": Field(Number(0, 1, exclusive=True), "Share of each head that rotates; the rest passes through.", 1.0),
+    "interleaved": Field(Flag(), "Rotate neighbouring pairs (GPT-J) instead of halves (GPT-NeoX).", False),
+    "precision": Field(
+        Choice(
+            meanings={
+                "model": "table and rotation in the model's dtype",
+                "float32_rotation": "table in the model's dtype, rotation in float32 (Cohere)",
+                "float32": "table and rotation in float32 (OLMo 2)",
+            }
+        ),
+        "Where the rotation rounds.",
+        "model",
+    ),
+    "scaling": Field(Block(fields=SCALING_FIELDS, nullable=True), "Scaling for longer contexts.", None),
+}
+
+
+def rope_defaults(context: ModelContext) -> dict[str, Any]:
+    """The model-wide rope from the `embedding` block."""
+    embedding = context.embedding
+    rope = {name: field.default for name, field in ROPE_FIELDS.items()}
+    rope.update(embedding.get("rope") or {})
+    if embedding.get("rope_theta") is not None:
+        rope["theta"] = embedding.get("rope_theta")
+    if embedding.get("rope_scaling") is not None:
+        rope["scaling"] = embedding.get("rope_scaling")
+    return _plain(rope)
+
+
+def _plain(rope: dict[str, Any]) -> dict[str, Any]:
+    scaling = rope["scaling"]
+    if scaling is not None:
+        scaling = {name: value for name, value in scaling.items() if value is not None}
+    return {**rope, "theta": float(rope["theta"]), "partial": float(rope["partial"]), "scaling": scaling}
+
+
+def resolve_rope(values: Values, context: ModelContext, head_dim: int, report: Report) -> dict[str, Any] | None:
+    """The rope of one mixer: its own `rope` over the model-wide one; None without rotation."""
+    own = values.get("rope")
+    if own == "none" or (own is None and context.positional != "rope"):
+        return None
+    rope = _plain({**rope_defaults(context), **(own or {})})
+    span = values.where("rope") if own else context.embedding.where("positional")
+    check_rotary(rope, head_dim, values, span, report)
+    return rope
+
+
+def rotary_dims(rope: dict[str, Any], head_dim: int) -> int:
+    """How many dimensions of a head rotate."""
+    return int(head_dim * rope["partial"])
+
+
+def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, span: Any, report: Report) -> None:
+    dims = rotary_dims(rope, head_dim)
+    if dims % 2 or dims == 0:
+        report.error(
+            "E0313",
+            f"rope cannot rotate {dims} of {head_dim} dimensions of a head",
+            span,
+            "rotates pairs of dimensions",
+            help=f"head_dim * partial must be an even number of at least 2: head_dim {head_dim + head_dim % 2} would do",
+        )
+    scaling = rope["scaling"]
+    if scaling is not None and scaling["type"] == "longrope":
+        _check_longrope(scaling, dims, span, report)
+
+
+def _check_longrope(scaling: dict[str, Any], dims: int, span: Any, report: Report) -> None:
+    for key in ("short_factor", "long_factor"):
+        if key in scaling and len(scaling[key]) != dims // 2:
+            report.error(
+                "E0315",
+                f"{key} has {len(scaling[key])} factors for {dims // 2} frequencies",
+                span,
+                f"{dims} dimensions rotate",
+                help=f"give {dims // 2} numbers, one for each pair of rotating dimensions",
+            )
+
+
+def check_scaling(scaling: dict[str, Any], prefix: str, values: Values, report: Report) -> None:
+    """Each scaling has just the keys it reads."""
+    kind = scaling["type"]
+    needed, optional = SCALING_KEYS[kind]
+    for key in needed:
+        if scaling.get(key) is None:
+            report.error(
+                "E0314",
+                f"rope scaling {kind} needs {key}",
+                values.where(f"{prefix}.type"),
+                f"{key} is missing",
+                help=f"{kind} takes {', '.join((*needed, *optional))}",
+            )
+    for key in scaling:
+        if key not in (*needed, *optional, "type") and scaling[key] is not None:
+            report.error(
+                "E0314",
+                f"rope scaling {kind} does not read {key}",
+                values.where(f"{prefix}.{key}"),
+                f"has no effect with {kind}",
+                help=f"{kind} takes {', '.join((*needed, *optional))}",
+            )
+
+
+def rope_parameters(rope: dict[str, Any]) -> dict[str, Any]:
+    """The `rope_parameters` dictionary of transformers."""
+    scaling = rope["scaling"] or {"type": "default"}
+    parameters = {"rope_type": scaling["type"], "rope_theta": rope["theta"]}
+    if rope["partial"] != 1.0:
+        parameters["partial_rotary_factor"] = rope["partial"]
+    parameters.update({name: value for name, value in scaling.items() if name != "type"})
+    return parameters

@@ -1,0 +1,152 @@
+"""What the component tests share: a config that decides every fact, filled slots, weights, masks, cached decoding."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache, DynamicCache, StaticCache
+from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask
+
+from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
+
+BATCH, LENGTH = 2, 11
+
+DEFAULTS: dict[str, Any] = {
+    # sizes
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "kv_lora_rank": 12,
+    "qk_nope_head_dim": 8,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 6,
+    "num_experts": 8,
+    "num_experts_per_tok": 3,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 24,
+    "topk_group": 2,
+    # facts of attention
+    "attention_bias": False,
+    "attention_out_bias": False,
+    "attention_dropout": 0.0,
+    "attention_multiplier": None,
+    "attn_logit_softcapping": None,
+    "sliding_window": None,
+    "qk_norm": None,
+    "qk_norm_eps": 1e-6,
+    "rope": True,
+    "partial_rotary": False,
+    "rope_in_float32": False,
+    "rope_mscale": False,
+    "q_lora_rank": None,
+    "latent_norm": True,
+    "latent_norm_eps": 1e-6,
+    # facts of feed-forward networks and experts
+    "hidden_act": "silu",
+    "mlp_bias": False,
+    "takes_intermediate_size": False,
+    "router_score": "softmax",
+    "router_in_float32": False,
+    "router_bias": False,
+    "n_group": None,
+    "group_score": "top2",
+    "norm_topk_prob": True,
+    "routed_scaling_factor": None,
+    "shared_experts": False,
+    "router_jitter_noise": None,
+}
+
+
+def component_config(**decided: Any) -> PreTrainedConfig:
+    """A config in which every fact that a component may ask is decided."""
+    rope = {"rope_type": "default", "rope_theta": 10_000.0}
+    implementations = {"attn_implementation": "eager", "experts_implementation": "eager"}
+    return PreTrainedConfig(**{**DEFAULTS, **implementations, "rope_parameters": rope, **decided})
+
+
+def fill_slots(monkeypatch: pytest.MonkeyPatch, component: ModuleType, **slots: Any) -> None:
+    """Puts classes and functions into the slots of a component, as the linker does in a generated file."""
+    for name, value in slots.items():
+        monkeypatch.setattr(component, name, value)
+
+
+def perturb(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Adds noise to every parameter and persistent buffer, so that no missing bias or swapped norm can hide."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for tensor in module.state_dict().values():
+            tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.15 + (tensor.ndim == 1))
+    return module.eval()
+
+
+def copy_weights(source: nn.Module, target: nn.Module, names: dict[str, str] | None = None) -> None:
+    """Loads the library's weights into a component; `names` maps prefixes of theirs to ours."""
+    state = {}
+    for name, tensor in source.state_dict().items():
+        for theirs, ours in (names or {}).items():
+            name = name.replace(theirs, ours)
+        state[name] = tensor
+    target.load_state_dict(state)
+
+
+def hidden_states(config: PreTrainedConfig, batch: int = BATCH, length: int = LENGTH, seed: int = 1) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, length, config.hidden_size, generator=generator)
+
+
+def causal_mask(dtype: torch.dtype, window: int | None = None, padding: int = 2) -> torch.Tensor:
+    """An additive mask (batch, 1, length, length), the first row left-padded, with an optional window."""
+    index = torch.arange(LENGTH)
+    allowed = index[None, :] <= index[:, None]
+    if window is not None:
+        allowed = allowed & (index[:, None] - index[None, :] < window)
+    allowed = allowed.expand(BATCH, 1, LENGTH, LENGTH).clone()
+    allowed[0, :, padding:, :padding] = False
+    return torch.where(allowed, 0.0, torch.finfo(dtype).min).to(dtype)
+
+
+def assert_float32_close(ours: torch.Tensor, theirs: torch.Tensor) -> None:
+    torch.testing.assert_close(ours, theirs, rtol=2e-6, atol=2e-6 * max(1.0, theirs.abs().max().item()))
+
+
+def new_cache(kind: str, config: PreTrainedConfig) -> Cache:
+    return StaticCache(config=config, max_cache_len=LENGTH + 3) if kind == "static" else DynamicCache(config=config)
+
+
+def cached_config(**decided: Any) -> PreTrainedConfig:
+    """A config of one layer, with the layer type that its window asks for."""
+    window = decided.get("sliding_window")
+    layer_types = ["full_attention" if window is None else "sliding_attention"]
+    return component_config(num_hidden_layers=1, layer_types=layer_types, **decided)
+
+
+def decode(module: nn.Module, config: PreTrainedConfig, chunks: list[int], cache: Cache | None) -> torch.Tensor:
+    """Runs an attention module over the chunks of one sequence, masks and tables made as a model makes them."""
+    make_mask = create_causal_mask if config.sliding_window is None else create_sliding_window_causal_mask
+    rotary = RotaryEmbedding(config)
+    outputs = []
+    start = 0
+    for chunk in hidden_states(config).split(chunks, dim=1):
+        positions = (torch.arange(chunk.shape[1]) + start)[None]
+        padding = torch.ones(BATCH, start + chunk.shape[1], dtype=torch.long)
+        padding[0, :2] = 0
+        mask = make_mask(
+            config=config,
+            inputs_embeds=chunk,
+            attention_mask=padding,
+            past_key_values=cache,
+            position_ids=positions,
+        )
+        tables = rotary(chunk, positions) if config.rope else None
+        outputs.append(module(chunk, tables, mask, cache)[0])
+        start += chunk.shape[1]
+    return torch.cat(outputs, dim=1)

@@ -1,0 +1,45 @@
+"""The norms equal the library's in float32 and, bit for bit, in bfloat16."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers.models.cohere2.modeling_cohere2 import Cohere2LayerNorm
+from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
+
+from eulerc.backends.hf.components.layer_norm import BiaslessLayerNorm, Float32LayerNorm
+from eulerc.backends.hf.components.rms_norm import Float32RMSNorm, RMSNorm, UnitOffsetRMSNorm
+from tests.components.harness import copy_weights, perturb
+
+WIDTH, EPS = 32, 3e-5
+
+PAIRS = [
+    (RMSNorm, LlamaRMSNorm),
+    (Float32RMSNorm, Olmo2RMSNorm),
+    (UnitOffsetRMSNorm, Gemma2RMSNorm),
+    (Float32LayerNorm, Cohere2LayerNorm),
+    (BiaslessLayerNorm, lambda width, eps: nn.LayerNorm(width, eps=eps, bias=False)),
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=[ours.__name__ for ours, _ in PAIRS])
+def test_norm_equals_the_library_bit_for_bit(ours, theirs, dtype):
+    original = perturb(theirs(WIDTH, eps=EPS)).to(dtype)
+    norm = ours(WIDTH, eps=EPS).to(dtype)
+    copy_weights(original, norm)
+    states = torch.randn(3, 5, WIDTH, dtype=dtype) * 4 + 1
+    assert torch.equal(norm(states), original(states))
+
+
+def test_unit_offset_norm_starts_as_the_plain_norm():
+    states = torch.randn(3, WIDTH)
+    assert torch.equal(UnitOffsetRMSNorm(WIDTH)(states), RMSNorm(WIDTH)(states))
+
+
+@pytest.mark.parametrize("norm", [RMSNorm, Float32RMSNorm, UnitOffsetRMSNorm, Float32LayerNorm])
+def test_norm_shows_its_width_and_eps(norm):
+    assert repr(norm(WIDTH, eps=EPS)) == f"{norm.__name__}(({WIDTH},), eps={EPS})"
