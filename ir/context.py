@@ -76,9 +76,11 @@ class ModelContext:
     embedding: Values
     head: Values
     hints: Values
+    used: set[str] = field(factory=set)
 
     def number(self, key: str) -> Any:
-        """A model-wide value; sizes come as named dimensions."""
+        """A model-wide value; sizes come as named dimensions. Remembers that the key has been used."""
+        self.used.add(key)
         value = self.model.get(key)
         name = DIM_NAMES.get(key)
         return Dim(name, value) if name is not None and isinstance(value, int) else value
@@ -93,7 +95,7 @@ class ModelContext:
 
     def norm_eps(self, kind: str) -> float:
         """The eps of norms where none is written: `model.norm_eps`, else 1e-6 for RMSNorm and 1e-5 for LayerNorm."""
-        given = self.model.get("norm_eps")
+        given = self.number("norm_eps")
         return float(given) if given is not None else (1e-6 if kind == "norm.rms" else 1e-5)
 
 

@@ -31,6 +31,8 @@ def resolve_width(values: Values, context: ModelContext, report: Report) -> int 
     """`intermediate_size`, or `mlp_ratio` times d_model; the template's own over the model's; ratio 4 by default."""
     for source in (values, context.model):
         width, ratio = source.get("intermediate_size"), source.get("mlp_ratio")
+        if source is context.model:
+            context.used.update(("intermediate_size", "mlp_ratio"))
         if width is not None and ratio is not None:
             report.error(
                 "E0322",

@@ -12,7 +12,7 @@ from math import isinf, isnan
 from attrs import field, frozen
 
 from eulerc.ir.core import Attribute, Dim, Extent, Module, Op, StateType, Symbol, TensorType, Value
-from eulerc.ir.rolling import Leaf, Rolled, roll
+from eulerc.ir.rolling import Leaf, roll, written
 from eulerc.ir.span import NOWHERE, Span
 from eulerc.ir.text import (
     VERSION,
@@ -169,7 +169,7 @@ class _Printer:
             return "{" + ", ".join(f"{key_name(str(key))} = {self.flat(item)}" for key, item in value.items()) + "}"
         if isinstance(value, (list, tuple)):
             texts = [self.flat(item) for item in value]
-            return "[" + _joined(roll(texts), texts) + "]"
+            return "[" + written(roll(texts), texts) + "]"
         return self.dim(value) if isinstance(value, Dim) else _scalar(value)
 
     def fitted(self, value: Attribute, indent: int, used: int) -> str:
@@ -197,7 +197,7 @@ class _Printer:
             if isinstance(item, Leaf) and item.count == 1:
                 piece = self.fitted(values[item.index], indent, indent + 1)
             else:
-                piece = _joined((item,), texts)
+                piece = written((item,), texts)
             if lines and "\n" not in lines[-1] + piece and indent + len(lines[-1]) + len(piece) + 2 <= WIDTH:
                 lines[-1] += f" {piece},"
             else:
@@ -213,14 +213,6 @@ def _split(op: Op) -> tuple[list[Attribute] | None, dict[str, Attribute]]:
         return None, attributes
     del attributes["schedule"]
     return schedule, attributes
-
-
-def _joined(items: Rolled, texts: Sequence[str]) -> str:
-    return ", ".join(
-        (texts[item.index] if isinstance(item, Leaf) else f"[{_joined(item.items, texts)}]")
-        + (f"*{item.count}" if item.count > 1 else "")
-        for item in items
-    )
 
 
 def _scalar(value: Attribute) -> str:

@@ -43,6 +43,9 @@ _IN_WORDS = {
 }
 """Terminals of the grammar as a reader would say them, in the order in which they are listed."""
 
+_BEFORE_FREE_BREAKS = frozenset({"_NEWLINE", "LEFT_BRACE", "LEFT_BRACKET", "LPAR", "COMMA", "EQUAL"})
+"""Tokens at the end of a line that say it goes on, or that it has ended as it should."""
+
 
 @cache
 def _lark() -> Lark:
@@ -66,10 +69,16 @@ class _Fault:
 
     @property
     def ends_early(self) -> bool:
-        """Whether the fault is what lacks after the token before."""
-        if self.previous is None or self.previous.type == "_NEWLINE":
+        """Whether the fault is what lacks after the token before, at the end of a line that should go on."""
+        if self.previous is None or self.kind == "$END":
             return False
-        return self.kind == "$END" or self.line > (self.previous.end_line or 0)
+        return self.line > (self.previous.end_line or 0) and self.previous.type not in _BEFORE_FREE_BREAKS
+
+    def follows_from(self, blanked_line: int) -> bool:
+        """Whether it may be but the blanking of an earlier line that makes this a fault."""
+        if self.kind == "$END" or self.previous is None:
+            return True
+        return self.previous.type != "_NEWLINE" and (self.previous.end_line or 0) < blanked_line
 
 
 def read_tree(text: str, source: str, diagnostics: Diagnostics) -> OperationNode | None:
@@ -84,8 +93,7 @@ def read_tree(text: str, source: str, diagnostics: Diagnostics) -> OperationNode
         if isinstance(outcome, OperationNode):
             return outcome if last_line == 0 else None
         span = _place(outcome, lines, source)
-        # Blanking may have taken a brace away, so what lacks at the end says nothing more about the text.
-        if span.line <= last_line or (last_line > 0 and outcome.kind == "$END"):
+        if span.line <= last_line or (last_line > 0 and outcome.follows_from(last_line)):
             return None
         diagnostics.error("E0704", _message(outcome), span, _label(outcome))
         last_line = span.line
@@ -100,15 +108,27 @@ def _attempt(text: str) -> OperationNode | _Fault:
         return cast(OperationNode, _lark().parse(text))
     except UnexpectedToken as error:
         token = cast("Token", error.token)
-        place = (token.line or 1, token.column or 1)
-        return _Fault(token.type, token, *place, _last(error.token_history), frozenset(error.accepts or error.expected))
+        expected = frozenset(error.accepts or error.expected)
+        position = len(text) if token.type == "$END" else token.start_pos or 0
+        return _Fault(token.type, token, token.line or 1, token.column or 1, _previous(text, position), expected)
     except UnexpectedCharacters as error:
-        place = (error.line, error.column)
-        return _Fault("", error.char, *place, _last(error.token_history), frozenset(error.allowed or ()))
+        previous = _previous(text, error.pos_in_stream or 0)
+        return _Fault("", error.char, error.line, error.column, previous, frozenset(error.allowed or ()))
 
 
-def _last(history: list[Token | None] | None) -> Token | None:
-    return history[-1] if history else None
+def _previous(text: str, position: int) -> Token | None:
+    """The last token that starts before `position`, of a text that is right up to there."""
+    from lark.exceptions import UnexpectedInput
+
+    previous = None
+    try:
+        for token in _lark().parse_interactive(text).iter_parse():
+            if (token.start_pos or 0) >= position:
+                break
+            previous = token
+    except UnexpectedInput:
+        return previous
+    return previous
 
 
 def _braces_of(line: str) -> str:
@@ -120,15 +140,17 @@ def _braces_of(line: str) -> str:
 
 
 def _place(fault: _Fault, lines: list[str], source: str) -> Span:
-    """Where to put the caret: at the bad token, or after the one before if the line ended too early."""
-    if fault.previous is not None and fault.ends_early:
-        line, column = fault.previous.end_line or 1, fault.previous.end_column or 1
-    elif fault.kind == "$END":
+    """Where to put the caret: at the bad token, or after the last one before if something lacks there."""
+    if fault.kind != "$END" and not fault.ends_early:
+        width = max(1, len(fault.written.split("\n")[0]))
+        return Span(source, fault.line, fault.column, fault.line, fault.column + width)
+    if fault.previous is None:
         line, column = len(lines), len(lines[-1]) + 1
+    elif fault.previous.type == "_NEWLINE":
+        line, column = fault.previous.line or 1, fault.previous.column or 1
     else:
-        line, column = fault.line, fault.column
-    width = 1 if fault.ends_early else max(1, len(fault.written.split("\n")[0]))
-    return Span(source, line, column, line, column + width)
+        line, column = fault.previous.end_line or 1, fault.previous.end_column or 1
+    return Span(source, line, column, line, column + 1)
 
 
 def _message(fault: _Fault) -> str:

@@ -46,6 +46,15 @@ def roll(texts: Sequence[str]) -> Rolled:
     return _Search(tuple(texts)).best(0, len(texts))[1]
 
 
+def written(items: Rolled, texts: Sequence[str]) -> str:
+    """Rolled items as they stand between the brackets of a list."""
+    return ", ".join(
+        (texts[item.index] if isinstance(item, Leaf) else f"[{written(item.items, texts)}]")
+        + (f"*{item.count}" if item.count > 1 else "")
+        for item in items
+    )
+
+
 def _runs(texts: Sequence[str]) -> Iterator[Leaf | Group]:
     for text, run in groupby(range(len(texts)), key=lambda index: texts[index]):
         indices = tuple(run)

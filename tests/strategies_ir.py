@@ -4,149 +4,139 @@ from __future__ import annotations
 
 from string import ascii_letters, digits
 
-from attrs import evolve
+from attrs import evolve, frozen
 from hypothesis import strategies as st
 
 from eulerc.ir.core import Block, Dim, Module, Op, StateType, Symbol, TensorType, Value
 from eulerc.ir.span import NOWHERE, Span
 from eulerc.ir.text import LARGEST_INTEGER, SMALLEST_INTEGER, STAGES
 
-RUNTIME_EXTENTS = ("b", "t", "t<=4096", "t/8", "s+1")
-DIM_NAMES = ("d", "h", "kv", "dh", "vocab", "dim", "loc", "carries", "e2")
 DTYPES = (None, "i64", "float32", "dim")
-WORDS = ("add", "yield_", "norm.rms", "mixer.attention", "true", "inf", "loc", "carries", "x.2", "euler.ir")
+# Words of the language stand among the names wherever it allows them.
+WORDS = ("add", "norm.rms", "mixer.attention", "true", "inf", "loc", "carries", "x.2", "euler.ir")
+KEYS = (*WORDS, "dim", "d", "two words", "é", "")
 SYMBOLS = ("attention", "rope_0", "gpt-2.1", "0", "two words", 'say "é"\n', "")
 
-plain_names = st.text(ascii_letters + digits + "_.", min_size=1, max_size=6).map(lambda name: "v" + name)
-names = plain_names | st.text(max_size=4)
+runtime_extents = st.sampled_from(("b", "t", "t<=4096", "t/8", "s+1")) | st.integers(0, 9999)
+names = st.text(ascii_letters + digits + "_.", min_size=1, max_size=6) | st.text(max_size=3)
+keys = st.sampled_from(KEYS)
 spans = st.builds(
     lambda source, line, column, lines, columns: Span(source, line, column, line + lines, column + columns),
     st.sampled_from(("spec.yaml", 'a "b".yaml')),
     *[st.integers(1, 300)] * 2,
     *[st.integers(0, 40)] * 2,
 )
-
-
-def extents(dims: tuple[Dim, ...]) -> st.SearchStrategy[tuple[Dim | int | str, ...]]:
-    """Shapes of named, plain and run-time dimensions."""
-    extent = st.sampled_from((*dims, *RUNTIME_EXTENTS)) | st.integers(0, 9999)
-    return st.lists(extent, max_size=4).map(tuple)
-
-
-def attribute_values(dims: tuple[Dim, ...], symbols: tuple[str, ...]) -> st.SearchStrategy[object]:
-    """Values of attributes, among them lists with something to re-roll."""
-    leaves = [
-        st.none() | st.booleans() | st.integers(SMALLEST_INTEGER, LARGEST_INTEGER) | st.integers(0, 2),
-        st.floats(allow_nan=False) | st.sampled_from((0.0, 1.0, 1e-6, 1e22, -1.5e-300)),
-        st.text(max_size=8) | st.sampled_from(WORDS),
-    ]
-    if dims:
-        leaves.append(st.sampled_from(dims))
-    if symbols:
-        leaves.append(st.sampled_from(symbols).map(Symbol))
-    keys = st.sampled_from((*WORDS, *DIM_NAMES)) | st.text(max_size=4)
-    return st.recursive(
-        st.one_of(leaves),
-        lambda inner: st.lists(inner, max_size=4) | repetitive_lists(inner) | st.dictionaries(keys, inner, max_size=3),
-        max_leaves=8,
-    )
+scalars = st.one_of(
+    st.sampled_from((None, True, False, 0, 1, -1, 0.0, 1.0, -0.0, 1e-6, 1e22, -1.5e-300, "", "add", "h", "@h", "# {")),
+    st.integers(SMALLEST_INTEGER, LARGEST_INTEGER),
+    st.floats(allow_nan=False),
+    st.text(max_size=8),
+)
 
 
 def repetitive_lists(elements: st.SearchStrategy[object]) -> st.SearchStrategy[list[object]]:
-    """Lists over an alphabet of two or three elements, often in runs and repeated stretches."""
+    """Lists over two elements, in runs and in stretches that come again."""
+    runs = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 5)), min_size=1, max_size=4)
 
-    def of(alphabet: list[object]) -> st.SearchStrategy[list[object]]:
-        item = st.sampled_from(alphabet)
-        stretch = st.builds(
-            lambda items, count: items * count, st.lists(item, min_size=1, max_size=4), st.integers(1, 4)
-        )
-        return st.builds(
-            lambda parts, count: [item for part in parts for item in part] * count,
-            st.lists(stretch, min_size=1, max_size=3),
-            st.integers(1, 3),
-        )
+    def build(pair: tuple[object, object], runs: list[tuple[int, int]], count: int) -> list[object]:
+        return [pair[index] for index, length in runs for _ in range(length)] * count
 
-    return st.lists(elements, min_size=1, max_size=3).flatmap(of)
+    return st.builds(build, st.tuples(elements, elements), runs, st.integers(1, 4))
+
+
+def attribute_values(leaves: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
+    flat = leaves | st.lists(leaves, max_size=3) | repetitive_lists(leaves) | st.dictionaries(keys, leaves, max_size=3)
+    return flat | st.lists(flat, max_size=2) | repetitive_lists(flat) | st.dictionaries(keys, flat, max_size=2)
+
+
+@frozen
+class Vocabulary:
+    """What the ops of one module may speak of: its dims and symbols, and the strategies made of them."""
+
+    symbols: tuple[str, ...]
+    extents: st.SearchStrategy[tuple[Dim | int | str, ...]]
+    types: st.SearchStrategy[TensorType]
+    states: st.SearchStrategy[StateType]
+    attributes: st.SearchStrategy[dict[str, object]]
+    schedules: st.SearchStrategy[list[object]]
+
+
+def vocabulary(dims: tuple[Dim, ...], symbols: tuple[str, ...]) -> Vocabulary:
+    extents = st.lists(st.sampled_from(dims) | runtime_extents if dims else runtime_extents, max_size=4).map(tuple)
+    references = st.sampled_from(symbols).map(Symbol) if symbols else st.nothing()
+    values = attribute_values(scalars | references | (st.sampled_from(dims) if dims else st.nothing()))
+    return Vocabulary(
+        symbols,
+        extents,
+        st.builds(TensorType, extents, st.sampled_from(DTYPES)),
+        st.builds(StateType, st.sampled_from(("kv", "conv_tail", "memory.m")), extents, st.sampled_from(DTYPES)),
+        st.dictionaries(keys, values, max_size=3),
+        repetitive_lists(references) if symbols else st.lists(scalars, max_size=3),
+    )
+
+
+VOCABULARIES = (
+    vocabulary((), ()),
+    vocabulary((Dim("d", 2048),), SYMBOLS[:2]),
+    vocabulary((Dim("h", 1), Dim("kv", 1), Dim("dim", 2**40), Dim("carries", 0)), SYMBOLS),
+)
+"""Made once: strategies are slow to make, and values that are equal (two dims of size 1) must not be mixed up."""
 
 
 @st.composite
 def modules(draw: st.DrawFn, with_spans: bool = False) -> Module:
     """A module that `eulerc.ir.verify` accepts."""
-    dim_names = draw(st.lists(st.sampled_from(DIM_NAMES), unique=True, max_size=4))
-    dims = tuple(Dim(name, draw(st.integers(0, 2**40))) for name in dim_names)
-    symbols = tuple(draw(st.lists(st.sampled_from(SYMBOLS), unique=True, max_size=4)))
-    ops = [draw(operations(dims, symbols, (), symbol, 2, with_spans)) for symbol in symbols]
-    ops += draw(st.lists(operations(dims, symbols, (), None, 1, with_spans), max_size=2))
-    unique = _with_unique_results(ops)
-    model = draw(operations(dims, symbols, (), draw(st.sampled_from(SYMBOLS)), 0, with_spans))
-    model = evolve(model, name="model", body=Block((), tuple(unique)))
-    return Module(draw(st.sampled_from(STAGES)), model)
+    words = draw(st.sampled_from(VOCABULARIES))
+    places = spans if with_spans else st.just(NOWHERE)
+    ops = [draw(operations(words, places, (), 2, symbol)) for symbol in words.symbols]
+    ops += draw(st.lists(operations(words, places, (), 1), max_size=2))
+    model = draw(operations(words, places, (), 0, draw(st.sampled_from(SYMBOLS))))
+    body = Block((), tuple(_with_own_results(op, str(index)) for index, op in enumerate(ops)))
+    return Module(draw(st.sampled_from(STAGES)), evolve(model, name="model", body=body))
 
 
-def _with_unique_results(ops: list[Op]) -> list[Op]:
-    """Results of neighbours must differ in name; the place of each op in the block makes them so."""
-    return [
-        evolve(op, results=tuple(evolve(value, name=f"{value.name}.{index}") for value in op.results))
-        for index, op in enumerate(ops)
-    ]
+def _with_own_results(op: Op, place: str) -> Op:
+    """Results of neighbours must differ in name; the place of each op in its block makes them so."""
+    return evolve(op, results=tuple(evolve(value, name=f"{value.name}.{place}") for value in op.results))
 
 
 @st.composite
 def blocks(
-    draw: st.DrawFn,
-    dims: tuple[Dim, ...],
-    symbols: tuple[str, ...],
-    visible: tuple[Value, ...],
-    depth: int,
-    with_spans: bool,
+    draw: st.DrawFn, words: Vocabulary, places: st.SearchStrategy[Span], visible: tuple[Value, ...], depth: int
 ) -> Block:
-    """A body whose ops use values of the blocks around it and of their own."""
-    types = st.builds(TensorType, extents(dims), st.sampled_from(DTYPES))
-    argument_names = draw(st.lists(names, unique=True, max_size=2))
-    arguments = tuple(Value(name, draw(types)) for name in argument_names)
-    shadowed = {argument.name for argument in arguments}
-    scope = [*(value for value in visible if value.name not in shadowed), *arguments]
+    """A body whose ops use values of the blocks around it and of their own; its arguments may hide outer ones."""
+    arguments = tuple(Value(name, draw(words.types)) for name in draw(st.lists(names, unique=True, max_size=2)))
+    scope = {value.name: value for value in (*visible, *arguments)}
     ops: list[Op] = []
-    for index in range(draw(st.integers(0, 3))):
-        op = draw(operations(dims, symbols, tuple(scope), None, depth, with_spans))
-        op = evolve(op, results=tuple(evolve(value, name=f"{value.name}.{depth}.{index}") for value in op.results))
-        defined = {value.name for value in op.results}
-        scope = [*(value for value in scope if value.name not in defined), *op.results]
-        ops.append(op)
+    for index in range(draw(st.integers(0, 2))):
+        op = draw(operations(words, places, tuple(scope.values()), depth))
+        ops.append(_with_own_results(op, f"{depth}.{index}"))
+        scope |= {value.name: value for value in ops[-1].results}
     if scope and draw(st.booleans()):
-        ops.append(Op("yield", operands=(draw(st.sampled_from(scope)),)))
+        ops.append(Op("yield", operands=(draw(st.sampled_from(tuple(scope.values()))),)))
     return Block(arguments, tuple(ops))
 
 
 @st.composite
 def operations(
     draw: st.DrawFn,
-    dims: tuple[Dim, ...],
-    symbols: tuple[str, ...],
+    words: Vocabulary,
+    places: st.SearchStrategy[Span],
     visible: tuple[Value, ...],
-    symbol: str | None,
     depth: int,
-    with_spans: bool,
+    symbol: str | None = None,
 ) -> Op:
     """One op; with a body only while `depth` is above 0."""
-    types = st.builds(TensorType, extents(dims), st.sampled_from(DTYPES))
-    states = st.builds(
-        StateType, st.sampled_from(("kv", "conv_tail", "memory.m")), extents(dims), st.sampled_from(DTYPES)
-    )
-    values = attribute_values(dims, symbols)
-    attributes = draw(st.dictionaries(st.sampled_from((*WORDS, *DIM_NAMES)) | st.text(max_size=4), values, max_size=4))
+    attributes = draw(words.attributes)
     if draw(st.booleans()):
-        schedule = repetitive_lists(st.sampled_from(symbols).map(Symbol)) if symbols else st.lists(values, max_size=3)
-        attributes["schedule"] = draw(schedule)
-    result_names = draw(st.lists(names, unique=True, max_size=2))
-    has_body = depth > 0 and draw(st.booleans())
+        attributes["schedule"] = draw(words.schedules)
     return Op(
         name=draw(st.sampled_from(WORDS)),
         symbol=symbol,
         operands=tuple(draw(st.lists(st.sampled_from(visible), max_size=3))) if visible else (),
         attributes=attributes,
-        results=tuple(Value(name, draw(types)) for name in result_names),
-        body=draw(blocks(dims, symbols, visible, depth - 1, with_spans)) if has_body else None,
-        carries=tuple(draw(st.lists(states, max_size=2))),
-        span=draw(spans) if with_spans else NOWHERE,
+        results=tuple(Value(name, draw(words.types)) for name in draw(st.lists(names, unique=True, max_size=2))),
+        body=draw(blocks(words, places, visible, depth - 1)) if depth > 0 and draw(st.booleans()) else None,
+        carries=tuple(draw(st.lists(words.states, max_size=2))),
+        span=draw(places),
     )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -26,7 +26,14 @@ class Marker(Enum):
 PRESENT: Final = Marker.PRESENT
 """The fact about an optional size that has a number: it decides `is None`, and the number stays in the config."""
 
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[object, object], object]] = {
+
+def _is_in(item: object, items: object) -> bool:
+    if not isinstance(items, Container):
+        raise TypeError(f"{items!r} holds nothing")
+    return item in items
+
+
+_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], object]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -35,8 +42,8 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[object, object], object]] = {
     ast.GtE: operator.ge,
     ast.Is: operator.is_,
     ast.IsNot: operator.is_not,
-    ast.In: lambda item, items: operator.contains(items, item),  # type: ignore[arg-type]
-    ast.NotIn: lambda item, items: not operator.contains(items, item),  # type: ignore[arg-type]
+    ast.In: _is_in,
+    ast.NotIn: lambda item, items: not _is_in(item, items),
 }
 
 
@@ -65,23 +72,39 @@ def literal(value: object) -> str:
 
 
 @frozen
+class Facts:
+    """What is known about one use of a component.
+
+    `values` holds the facts by config field; `per_layer` names the fields that differ between layers, which stay
+    reads of `sizes`; `drop_parameters` are parameters of `__init__` and `forward` that this use does not take.
+    """
+
+    values: Mapping[str, object]
+    per_layer: frozenset[str] = frozenset()
+    drop_parameters: frozenset[str] = frozenset()
+
+
+@frozen
 class Conditions:
     """Decides the tests of one source."""
 
     source: Source
     facts: Mapping[str, object]
 
+    def check(self, test: ast.expr) -> bool:
+        """Whether the test reads the config at all. Raises SpecialiseError when it reads a field that is no fact."""
+        reads = [node for node in ast.walk(test) if config_field(node)]
+        for node in reads:
+            if config_field(node) not in self.facts:
+                raise self.source.error(node, f"the test reads config.{config_field(node)}, an undecided fact")
+        return bool(reads)
+
     def decide(self, test: ast.expr) -> bool | None:
         """True or False, or None when only the run time knows.
 
-        Raises SpecialiseError when the test reads a config field that is no fact, or more of a size than whether it
-        is there.
+        Raises SpecialiseError as `check` does, and when the test asks more of a size than whether it is None.
         """
-        for node in ast.walk(test):
-            field = config_field(node)
-            if field is not None and field not in self.facts:
-                raise self.source.error(node, f"the test reads config.{field}, an undecided fact")
-        return self._decide(test)
+        return self._decide(test) if self.check(test) else None
 
     def _decide(self, test: ast.expr) -> bool | None:
         match test:

@@ -10,13 +10,12 @@ import ctypes
 import errno
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
+from secrets import token_hex
 
-if sys.platform != "win32":
+if os.name != "nt":
     import fcntl
 
 MANIFEST = "eulerc.json"
@@ -58,10 +57,12 @@ def staged(directory: Path, *, force: bool) -> Iterator[Path]:
     """
     target = _resolved(directory)
     with _os_errors_explained(directory, target):
-        _require_replaceable(directory, target, force=force)
+        _require_parent(directory, target)
         with _locked(target.parent):
             _heal(target)
-            staging = _make_staging(target)
+            _require_replaceable(directory, target, force=force)
+            staging = _new_sibling(target, "staging")
+            staging.mkdir()
             lock = _lock(staging, wait=True)
         try:
             yield staging
@@ -88,13 +89,16 @@ def _resolved(directory: Path) -> Path:
     return Path(os.path.realpath(directory))
 
 
-def _require_replaceable(directory: Path, target: Path, *, force: bool) -> None:
+def _require_parent(directory: Path, target: Path) -> None:
     if not target.parent.is_dir():
-        missing = target.parent if target.parent.name != directory.parent.name else directory.parent
+        missing = target.parent if directory.is_symlink() else directory.parent
         raise OutputError("E0602", f'there is no directory "{missing}"', f"make it first: mkdir -p {missing}")
+
+
+def _require_replaceable(directory: Path, target: Path, *, force: bool) -> None:
     if target.exists() and not target.is_dir():
         raise OutputError("E0603", f'"{directory}" is a file', "name a directory, or remove the file")
-    for place, path in (("working", Path.cwd()), ("home", Path(os.path.expanduser("~")))):
+    for place, path in (("working", Path.cwd()), ("home", _resolved(Path(os.path.expanduser("~"))))):
         if path.is_relative_to(target):
             message = f'"{directory}" is the {place} directory or holds it'
             raise OutputError("E0601", message, "name a directory inside it")
@@ -131,28 +135,13 @@ def _concerns(error: OSError, target: Path) -> bool:
     return is_sibling or path == target.parent or path.is_relative_to(target)
 
 
-def _sibling_prefix(target: Path) -> str:
-    return f".{target.name}.eulerc-"
+def _sibling_prefix(target: Path, role: str = "") -> str:
+    return f".{target.name}.eulerc-{role}"
 
 
-def _staging_name(target: Path, attempt: int) -> str:
-    return f"{_sibling_prefix(target)}staging-{os.getpid()}-{attempt}"
-
-
-def _backup_prefix(target: Path) -> str:
-    return f"{_sibling_prefix(target)}backup-"
-
-
-def _make_staging(target: Path) -> Path:
-    """A new staging directory. A first name can be taken: threads share a process id, and so may containers."""
-    for attempt in count():
-        staging = target.with_name(_staging_name(target, attempt))
-        try:
-            staging.mkdir()
-        except FileExistsError:
-            continue
-        break
-    return staging
+def _new_sibling(target: Path, role: str) -> Path:
+    """A name that nobody has or will have again: what this process removes by name late is then surely its own."""
+    return target.with_name(f"{_sibling_prefix(target, role)}-{token_hex(4)}")
 
 
 def _exchange(staging: Path, target: Path) -> None:
@@ -165,19 +154,21 @@ def _exchange(staging: Path, target: Path) -> None:
 
 def _swap(first: Path, second: Path) -> bool:
     """Let two paths change places in one step; False where the system or the file system has no such call."""
+    if os.name == "nt":
+        return False
+    system = ctypes.CDLL(None)
     paths = os.fsencode(first), os.fsencode(second)
-    if sys.platform == "linux":
-        renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if hasattr(system, "renameat2"):
         here = _LINUX_AT_FDCWD
-        return renameat2 is not None and renameat2(here, paths[0], here, paths[1], _LINUX_RENAME_EXCHANGE) == 0
-    if sys.platform == "darwin":
-        return bool(ctypes.CDLL(None).renamex_np(*paths, _DARWIN_RENAME_SWAP) == 0)
+        return bool(system.renameat2(here, paths[0], here, paths[1], _LINUX_RENAME_EXCHANGE) == 0)
+    if hasattr(system, "renamex_np"):
+        return bool(system.renamex_np(*paths, _DARWIN_RENAME_SWAP) == 0)
     return False
 
 
 def _rename_twice(staging: Path, target: Path) -> None:
     """Exchange in two steps. Between them there is no target, and `_heal` restores it if the process dies there."""
-    backup = target.with_name(f"{_backup_prefix(target)}{os.getpid()}")
+    backup = _new_sibling(target, "backup")
     os.rename(target, backup)
     try:
         os.rename(staging, target)
@@ -196,7 +187,7 @@ def _heal(target: Path) -> None:
     """`heal` for a caller that holds the lock of the parent: no exchange and no new staging is under way."""
     siblings = sorted(path for path in target.parent.iterdir() if path.name.startswith(_sibling_prefix(target)))
     for path in siblings:
-        if path.name.startswith(_backup_prefix(target)):
+        if path.name.startswith(_sibling_prefix(target, "backup")):
             _restore_or_remove(path, target)
         elif _is_abandoned(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -219,13 +210,16 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(directory: Path, *, wait: bool) -> int | None:
-    """Lock a directory against other builds; None where one has it, or where the file system has no locks.
+    """Lock a directory against other builds; None where one has it, it is gone, or its file system has no locks.
 
     Without locks nothing is taken for abandoned, and exchanges still leave one complete directory.
     """
-    if sys.platform == "win32":
+    if os.name == "nt":
         return None
-    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -248,7 +242,7 @@ def _flush(directory: Path) -> None:
 
 
 def _flush_path(path: Path) -> None:
-    if sys.platform == "win32":
+    if os.name == "nt":
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -60,7 +60,7 @@ class Source:
             column = len(text.encode()[:column].decode())
         return self.starts[line - 1] + column
 
-    def extent(self, node: ast.expr | ast.stmt | ast.arg) -> Extent:
+    def extent(self, node: ast.expr | ast.stmt | ast.arg | ast.keyword) -> Extent:
         end_line, end_column = node.end_lineno, node.end_col_offset
         assert end_line is not None
         assert end_column is not None
@@ -92,10 +92,10 @@ class Source:
             line -= 1
         return line
 
-    def suite_end(self, body: Sequence[ast.stmt], column: int) -> int:
-        """The last line of a suite whose header stands at `column`, with the comments that end it."""
+    def suite_end(self, body: Sequence[ast.stmt]) -> int:
+        """The last line of a suite, with the comments that end it."""
         last = line = end_line(body[-1])
-        while self.is_blank(line + 1) or (self.is_comment(line + 1) and self.indent(line + 1) > column):
+        while self.is_blank(line + 1) or (self.is_comment(line + 1) and self.indent(line + 1) >= body[0].col_offset):
             line += 1
             if self.is_comment(line):
                 last = line
@@ -135,12 +135,15 @@ class Source:
         return None if before.isalnum() or before in "_)]\"'" else Extent(start, end + 1)
 
 
-@lru_cache(maxsize=256)
-def parse(text: str, name: str) -> Source:
-    """Parses a source once per text. Raises SyntaxError."""
+def read_source(text: str, name: str) -> Source:
+    """Parses a source; `name` stands in messages. Raises SyntaxError."""
     lines = tuple(line + "\n" for line in text.removesuffix("\n").split("\n"))
     starts = tuple(accumulate((len(line) for line in lines), initial=0))
     return Source(name, text, ast.parse(text, name), lines, starts)
+
+
+parse = lru_cache(maxsize=256)(read_source)
+"""`read_source`, once per text."""
 
 
 def indentation(line: str) -> int:

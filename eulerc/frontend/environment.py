@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from attrs import field, frozen
 
@@ -21,7 +21,7 @@ class Environment:
     model: Mapping[str, ScalarValue] = field(factory=dict)
     params: Mapping[str, ScalarValue] = field(factory=dict)
     layer_index: int | None = None
-    failed: frozenset[str] = frozenset()
+    failed: Set[str] = frozenset()
 
     def names(self, namespace: str) -> Mapping[str, ScalarValue]:
         """The names of `let`, `model` or `params`."""

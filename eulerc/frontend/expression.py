@@ -17,6 +17,7 @@ from eulerc.diagnostics.text import shorten
 from eulerc.frontend.environment import Environment, ExpressionFault
 from eulerc.frontend.locate import locate
 from eulerc.frontend.tree import Entry, Mapping, Node, Scalar, Sequence
+from eulerc.ir.span import Span
 
 if TYPE_CHECKING:
     from lark import Token, Tree
@@ -50,7 +51,7 @@ def _resolve_entry(entry: Entry, environment: Environment, diagnostics: Diagnost
 
 def _resolve_scalar(scalar: Scalar, environment: Environment, diagnostics: Diagnostics) -> Scalar:
     tree = _checked(scalar, environment, diagnostics, is_deferred=False)
-    if tree is None or not environment.failed.isdisjoint(_names(tree)):
+    if tree is None or any(name in environment.failed for name, _, _ in _names(tree)):
         diagnostics.mark_unreadable(scalar.span)
         return scalar
     from eulerc.frontend.arithmetic import evaluate
@@ -80,13 +81,20 @@ def mentions_layer(node: Node) -> bool:
 
 def names_in(node: Node) -> frozenset[str]:
     """The names (`let.x`) in the well-formed expressions of a subtree."""
-    found: set[str] = set()
+    return frozenset(name for name, _ in places_of_names(node))
+
+
+def places_of_names(node: Node) -> list[tuple[str, Span]]:
+    """The names in the well-formed expressions of a subtree, in the order written, each with its place."""
+    places = []
     for scalar in expressions(node):
         try:
-            found |= _names(_parse(scalar))
+            _, offset = _inner(scalar)
+            names = _names(_parse(scalar))
         except ExpressionFault:
             continue
-    return frozenset(found)
+        places += [(name, locate(scalar, start + offset, end + offset)) for name, start, end in names]
+    return places
 
 
 def expressions(node: Node) -> Iterator[Scalar]:
@@ -129,10 +137,10 @@ def _parse(scalar: Scalar) -> Tree[Token]:
     return parse(text)
 
 
-def _names(tree: Tree[Token]) -> set[str]:
+def _names(tree: Tree[Token]) -> list[tuple[str, int, int]]:
     from eulerc.frontend.syntax import names_of
 
-    return {name for name, _, _ in names_of(tree)}
+    return names_of(tree)
 
 
 def _checked(

@@ -189,7 +189,6 @@ def _holder(op_name: str, where: frozenset[str], doc: str) -> None:
 
 
 for _name, _stages, _doc in (
-    ("dim", EVERYWHERE, "A named size."),
     ("spec", EVERYWHERE, "The model-wide values that are not sizes of one op."),
     ("tokenizer", EVERYWHERE, "The tokenizer contract."),
     ("hints", EVERYWHERE, "Training hints."),
@@ -205,6 +204,5 @@ for _name, _stages, _doc in (
     ("class", frozenset({"module"}), "A class of the generated file."),
     ("layer", frozenset({"module"}), "A layer class and the templates it stands for."),
     ("config", frozenset({"module"}), "The fields of config.json."),
-    ("tensors", frozenset({"module"}), "The init plan of one module path."),
 ):
     _holder(_name, _stages, _doc)

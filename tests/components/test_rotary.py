@@ -104,7 +104,7 @@ def test_nested_tables_equal_the_library():
 
 
 def nested_config(ropes: dict[str, dict[str, object]], **decided: object) -> PreTrainedConfig:
-    labels = {"rope_layers": dict.fromkeys(ropes, 0), "_rope_type_labels": list(ropes)}
+    labels = {"rope_layers": None, "_rope_type_labels": list(ropes)}
     return component_config(**{**labels, "rope_parameters": ropes, **decided})
 
 
@@ -116,14 +116,14 @@ def test_nested_tables_take_the_width_of_a_layer_that_uses_them():
     head_dims = {0: {"head_dim": 4}, 1: {"head_dim": 16}}
     config = nested_config(ropes, rope_layers={"wide": 1, "narrow": 0}, per_layer_config=head_dims)
     rotary = NestedRotaryEmbedding(config)
-    widths = {label: rotary(torch.zeros(1), POSITIONS, label)[0].shape[-1] for label in ropes}
+    widths = {label: rotary(torch.zeros(1), POSITIONS, label)[0].shape[-1] for label in rotary.rope_type}
     assert widths == {"wide": 16, "narrow": 4}
 
 
 def test_nested_tables_may_differ_in_what_they_rotate():
     ropes = {"full_attention": PARTIAL, "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
     rotary = NestedRotaryEmbedding(nested_config(ropes, partial_rotary=True))
-    widths = [rotary(torch.zeros(1), POSITIONS, label)[0].shape[-1] for label in ropes]
+    widths = [rotary(torch.zeros(1), POSITIONS, label)[0].shape[-1] for label in rotary.rope_type]
     assert widths == [4, 8]
 
 

@@ -14,7 +14,7 @@ from eulerc.backends.hf.components.rms_norm import RMSNorm as QKNorm
 
 
 class Attention(nn.Module):
-    """Multi-head attention (Vaswani et al. 2017, eq. 1), with keys and values shared by groups of heads."""
+    """Multi-head attention (Vaswani et al. 2017, eq. 1), with one key/value head to a group of query heads."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
@@ -23,16 +23,16 @@ class Attention(nn.Module):
         self.layer_idx = layer_idx
         self.head_dim = sizes.head_dim
         self.num_key_value_groups = sizes.num_attention_heads // sizes.num_key_value_heads
-        if config.attention_multiplier is not None:
-            self.scaling = config.attention_multiplier
+        if sizes.attention_multiplier is not None:
+            self.scaling = sizes.attention_multiplier
         else:
             self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_dropout
+        self.attention_dropout = sizes.attention_dropout
         self.is_causal = True
         if sizes.sliding_window is not None:
             self.sliding_window = sizes.sliding_window
-        if config.attn_logit_softcapping is not None:
-            self.attn_logit_softcapping = config.attn_logit_softcapping
+        if sizes.attn_logit_softcapping is not None:
+            self.attn_logit_softcapping = sizes.attn_logit_softcapping
 
         self.q_proj = nn.Linear(
             config.hidden_size,
@@ -55,11 +55,11 @@ class Attention(nn.Module):
             bias=config.attention_out_bias,
         )
         if config.qk_norm == "head":
-            self.q_norm = QKNorm(self.head_dim, eps=config.qk_norm_eps)
-            self.k_norm = QKNorm(self.head_dim, eps=config.qk_norm_eps)
+            self.q_norm = QKNorm(self.head_dim, eps=sizes.qk_norm_eps)
+            self.k_norm = QKNorm(self.head_dim, eps=sizes.qk_norm_eps)
         elif config.qk_norm == "full":
-            self.q_norm = QKNorm(sizes.num_attention_heads * self.head_dim, eps=config.qk_norm_eps)
-            self.k_norm = QKNorm(sizes.num_key_value_heads * self.head_dim, eps=config.qk_norm_eps)
+            self.q_norm = QKNorm(sizes.num_attention_heads * self.head_dim, eps=sizes.qk_norm_eps)
+            self.k_norm = QKNorm(sizes.num_key_value_heads * self.head_dim, eps=sizes.qk_norm_eps)
 
     def forward(
         self,

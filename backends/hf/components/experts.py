@@ -19,7 +19,7 @@ class GatedExperts(nn.Module):
         self.intermediate_dim = sizes.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(self.num_experts, 2 * self.intermediate_dim, self.hidden_dim))
         self.down_proj = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim, self.intermediate_dim))
-        self.act_fn = ACT2FN[config.hidden_act]
+        self.act_fn = ACT2FN[sizes.hidden_act]
 
     def forward(
         self,

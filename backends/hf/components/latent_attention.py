@@ -17,7 +17,7 @@ from eulerc.backends.hf.components.rms_norm import RMSNorm as LatentNorm
 
 
 def yarn_mscale(rope_parameters: dict[str, Any]) -> float:
-    """The temperature that YaRN puts on queries and keys alike (Peng et al. 2023, eq. 22, with DeepSeek's weight)."""
+    """The temperature that YaRN puts on queries and keys alike (Peng et al. 2023, section 3.4)."""
     if rope_parameters["factor"] <= 1:
         return 1.0
     return 0.1 * rope_parameters["mscale_all_dim"] * math.log(rope_parameters["factor"]) + 1.0
@@ -40,24 +40,24 @@ class LatentAttention(nn.Module):
         else:
             self.qk_head_dim = sizes.qk_nope_head_dim
         self.num_key_value_groups = sizes.num_attention_heads // sizes.num_key_value_heads
-        if config.attention_multiplier is not None:
-            self.scaling = config.attention_multiplier
+        if sizes.attention_multiplier is not None:
+            self.scaling = sizes.attention_multiplier
         else:
             self.scaling = self.qk_head_dim**-0.5
         if config.rope_mscale:
             mscale = yarn_mscale(config.rope_parameters)
             self.scaling = self.scaling * mscale * mscale
-        self.attention_dropout = config.attention_dropout
+        self.attention_dropout = sizes.attention_dropout
         self.is_causal = True
         if sizes.sliding_window is not None:
             self.sliding_window = sizes.sliding_window
-        if config.attn_logit_softcapping is not None:
-            self.attn_logit_softcapping = config.attn_logit_softcapping
+        if sizes.attn_logit_softcapping is not None:
+            self.attn_logit_softcapping = sizes.attn_logit_softcapping
 
         if sizes.q_lora_rank is not None:
             self.q_a_proj = nn.Linear(config.hidden_size, sizes.q_lora_rank, bias=config.attention_bias)
             if config.latent_norm:
-                self.q_a_layernorm = LatentNorm(sizes.q_lora_rank, eps=config.latent_norm_eps)
+                self.q_a_layernorm = LatentNorm(sizes.q_lora_rank, eps=sizes.latent_norm_eps)
             self.q_b_proj = nn.Linear(sizes.q_lora_rank, sizes.num_attention_heads * self.qk_head_dim, bias=False)
         else:
             self.q_proj = nn.Linear(
@@ -74,7 +74,7 @@ class LatentAttention(nn.Module):
         else:
             self.kv_a_proj_with_mqa = nn.Linear(config.hidden_size, sizes.kv_lora_rank, bias=config.attention_bias)
         if config.latent_norm:
-            self.kv_a_layernorm = LatentNorm(sizes.kv_lora_rank, eps=config.latent_norm_eps)
+            self.kv_a_layernorm = LatentNorm(sizes.kv_lora_rank, eps=sizes.latent_norm_eps)
         self.kv_b_proj = nn.Linear(
             sizes.kv_lora_rank,
             sizes.num_key_value_heads * (self.qk_nope_head_dim + self.v_head_dim),
@@ -87,7 +87,7 @@ class LatentAttention(nn.Module):
         )
 
     def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Expands the latent (batch, 1, length, rank) and the shared rope key to keys and values of every head."""
+        """Expands what is cached, latent and rope key (batch, 1, length, width), to keys and values of every head."""
         batch_size, _, seq_length, _ = kv_nope.shape
         key_shape = (batch_size, seq_length, -1, self.qk_nope_head_dim + self.v_head_dim)
 
@@ -108,7 +108,6 @@ class LatentAttention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch_size, seq_length = hidden_states.shape[:-1]
         query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
-
         if self.config.q_lora_rank is None:
             query_states = self.q_proj(hidden_states)
         elif self.config.latent_norm:
@@ -122,7 +121,7 @@ class LatentAttention(nn.Module):
             kv_nope, k_rot = torch.split(kv_nope, [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1)
         if self.config.latent_norm:
             kv_nope = self.kv_a_layernorm(kv_nope)
-        # One head each, so that any cache layer can hold the latent and the rope key
+        # As a single head, so that any cache layer can hold it
         kv_nope = kv_nope.view(batch_size, 1, seq_length, self.kv_lora_rank)
         if self.config.rope:
             k_rot = k_rot.view(batch_size, 1, seq_length, self.qk_rope_head_dim)

@@ -17,7 +17,9 @@ class NestedRotaryEmbedding(nn.Module):
         self.max_seq_len_cached = config.max_position_embeddings
         self.original_max_seq_len = config.max_position_embeddings
         self.config = config
-        self.rope_type = {label: rope["rope_type"] for label, rope in config.rope_parameters.items()}
+        # Older versions of transformers put keys of their own beside labels that are no layer types
+        ropes = {label: rope for label, rope in config.rope_parameters.items() if isinstance(rope, dict)}
+        self.rope_type = {label: rope["rope_type"] for label, rope in ropes.items()}
         for label in self.rope_type:
             inv_freq, attention_scaling = self.compute_rope_parameters(label)
             setattr(self, f"{label}_inv_freq", nn.Buffer(inv_freq, persistent=False))
@@ -26,12 +28,15 @@ class NestedRotaryEmbedding(nn.Module):
 
     def compute_rope_parameters(self, layer_type: str) -> tuple[torch.Tensor, float]:
         """The inverse frequencies of one table and the factor on its cosines and sines."""
-        config = self.config
-        sizes = config.per_layer_config[config.rope_layers[layer_type]]
         rope_init_fn: Callable[..., tuple[torch.Tensor, float]] = self.compute_default_rope_parameters
         if self.rope_type[layer_type] != "default":
             rope_init_fn = ROPE_INIT_FUNCTIONS[self.rope_type[layer_type]]
-        return rope_init_fn(sizes, layer_type=layer_type)
+        if self.config.rope_layers is not None:
+            # Head widths differ between layers: the table takes that of a layer that reads it
+            layer_idx = self.config.rope_layers[layer_type]
+            return rope_init_fn(self.config.per_layer_config[layer_idx], layer_type=layer_type)
+        else:
+            return rope_init_fn(self.config, layer_type=layer_type)
 
     @staticmethod
     def compute_default_rope_parameters(

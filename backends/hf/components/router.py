@@ -27,13 +27,14 @@ class TopKRouter(nn.Module):
         self.top_k = sizes.num_experts_per_tok
         self.num_experts = sizes.num_experts
         self.hidden_dim = config.hidden_size
-        if config.n_group is not None:
-            self.num_group = config.n_group
-            self.topk_group = config.topk_group
-        if config.routed_scaling_factor is not None:
-            self.routed_scaling_factor = config.routed_scaling_factor
+        if sizes.n_group is not None:
+            self.num_group = sizes.n_group
+            self.topk_group = sizes.topk_group
+        if sizes.routed_scaling_factor is not None:
+            self.routed_scaling_factor = sizes.routed_scaling_factor
         self.weight = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
         if config.router_bias:
+            # Balances the load: it moves the choice, never the weights
             self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
 
     def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -51,7 +52,6 @@ class TopKRouter(nn.Module):
             scores = nn.functional.softplus(router_logits.float()).sqrt()
 
         if self.config.router_bias or self.config.n_group is not None:
-            # A bias balances the load: it moves the choice, never the weights
             scores_for_choice = scores + self.e_score_correction_bias if self.config.router_bias else scores
             if self.config.n_group is not None:
                 grouped_scores = scores_for_choice.view(-1, self.num_group, self.num_experts // self.num_group)

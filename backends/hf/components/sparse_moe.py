@@ -10,14 +10,14 @@ from eulerc.backends.hf.components.router import TopKRouter
 
 
 def jitter(hidden_states: torch.Tensor, noise: float, training: bool) -> torch.Tensor:
-    """In training, multiplies each entry by a draw from [1 - noise, 1 + noise] (Fedus et al. 2021, section 2.3)."""
+    """In training, multiplies each entry by a draw from [1 - noise, 1 + noise] (Fedus et al. 2021)."""
     if not training:
         return hidden_states
     return hidden_states * torch.empty_like(hidden_states).uniform_(1.0 - noise, 1.0 + noise)
 
 
 class SparseMoe(nn.Module):
-    """Routed experts (Shazeer et al. 2017, eq. 1), beside experts that every token shares (Dai et al. 2024, eq. 9)."""
+    """Mixture of experts (Shazeer et al. 2017, eq. 1): each token goes through the experts that its router chooses."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
@@ -26,13 +26,14 @@ class SparseMoe(nn.Module):
         self.gate = TopKRouter(config, layer_idx)
         self.experts = GatedExperts(config, layer_idx)
         if config.shared_experts:
+            # Every token goes through these as well (Dai et al. 2024, eq. 9)
             self.shared_experts = GatedMLP(
                 config,
                 layer_idx,
                 intermediate_size=sizes.shared_expert_intermediate_size,
             )
-        if config.router_jitter_noise is not None:
-            self.jitter_noise = config.router_jitter_noise
+        if sizes.router_jitter_noise is not None:
+            self.jitter_noise = sizes.router_jitter_noise
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         orig_shape = hidden_states.shape

@@ -1,7 +1,7 @@
-"""The safetensors container, written here: header, order, shards and index.
+"""The safetensors container, written without the library: header, order, shards and index.
 
-The bytes are those that the `safetensors` library and `save_pretrained` would write for the same tensors, so loading
-and saving a model again gives the same files. Format: https://github.com/huggingface/safetensors#format
+The bytes are those that the `safetensors` library and `save_pretrained` write for the same tensors, so loading a model
+and saving it again gives the same files. Format: https://github.com/huggingface/safetensors#format
 """
 
 from __future__ import annotations
@@ -34,8 +34,23 @@ def tensor_bytes(tensor: TensorPlan) -> int:
 
 
 def written(plan: Iterable[TensorPlan]) -> tuple[TensorPlan, ...]:
-    """The tensors of `plan` that have storage of their own."""
-    return tuple(tensor for tensor in plan if tensor.tied_to is None)
+    """The tensors of `plan` that have storage of their own, layer after layer, in whatever order the plan has them.
+
+    It is the order in which transformers 5 saves a model that it loaded, which decides where shards are cut.
+    """
+    own = (tensor for tensor in plan if tensor.tied_to is None)
+    return tuple(sorted(own, key=lambda tensor: _natural_key(tensor.name)))
+
+
+def _natural_key(name: str) -> list[tuple[int, str, int]]:
+    """Numbers before words, and numbers by value, also where they end a word."""
+    return [_natural_key_of_part(part) for part in name.split(".")]
+
+
+def _natural_key_of_part(part: str) -> tuple[int, str, int]:
+    word = part.rstrip("0123456789")
+    number = int(part[len(word) :] or -1)
+    return (1, word, number) if word or not part else (0, "", number)
 
 
 def _in_file_order(tensors: Iterable[TensorPlan]) -> tuple[TensorPlan, ...]:
@@ -71,7 +86,7 @@ class Shard:
 
 
 def shards(tensors: Sequence[TensorPlan], max_shard_bytes: int = MAX_SHARD_BYTES) -> tuple[Shard, ...]:
-    """Tensors in plan order, cut into files of at most `max_shard_bytes`, named as `save_pretrained` names them.
+    """Tensors in the order given, cut into files of at most `max_shard_bytes`, named as `save_pretrained` names them.
 
     A larger tensor has a file of its own. Without tensors there is one file, which holds none.
     """

@@ -29,7 +29,7 @@ CHUNK_BYTES = 1 << 22
 """What a thread draws at a time. About `threads + 2` of these are in memory at once."""
 
 THREADS = 1
-"""Threads that draw, beside the caller's own, which hashes and writes and is the slower: measured, more gain nothing."""
+"""Threads that draw. The caller's own hashes and writes, and is the slower of two: more threads gain nothing."""
 
 
 def write_weights(

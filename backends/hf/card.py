@@ -1,0 +1,49 @@
+"""The model card: how to load, what it is, its numbers, its spec."""
+
+from __future__ import annotations
+
+from eulerc import __version__
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.core import Module
+from eulerc.ir.stats import statistics
+
+
+def model_card(module: Module, model: Model, source_name: str, source: str) -> str:
+    """The text of README.md."""
+    numbers = statistics(module)
+    rows = (
+        ("Parameters", f"{numbers['parameters']['total']:,}"),
+        ("Active parameters", f"{numbers['parameters']['active']:,}"),
+        ("Layers", f"{numbers['layers']}"),
+        ("Weights", f"{numbers['weights']['bytes']:,} bytes, {numbers['weights']['dtype']}"),
+        ("KV cache", f"{numbers['kv_cache']['bytes_per_token']:,} bytes a token"),
+        ("Forward FLOPs", f"{numbers['flops_per_token']['forward']:,} a token at length {numbers['seq_len']}"),
+    )
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    descended = f"Descended from {model.spec['family_hint']}.\n\n" if model.spec["family_hint"] else ""
+    fence = "yaml" if source_name.endswith(".yaml") else "text"
+    name = "".join(character if character.isprintable() else " " for character in model.spec["name"])
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+---
+
+# {name}
+
+{descended}Compiled by eulerc {__version__} from `{source_name}`, which stands at the end of this page.
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
+```
+
+| | |
+|---|---|
+{table}
+
+````{fence}
+{source.rstrip()}
+````
+"""

@@ -1,0 +1,159 @@
+"""The component classes of a model, as requests to the linker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.backends.hf.emit.facts import Model, facts_of
+from eulerc.backends.hf.link import Request
+from eulerc.ir.core import Op
+
+ROTATIONS = {
+    (False, "model"): "apply_rotary_pos_emb",
+    (False, "float32"): "apply_rotary_pos_emb_float32",
+    (False, "float32_rotation"): "apply_rotary_pos_emb_rotated_in_float32",
+    (True, "model"): "apply_rotary_pos_emb_interleaved",
+    (True, "float32"): "apply_rotary_pos_emb_interleaved_float32",
+    (True, "float32_rotation"): "apply_rotary_pos_emb_interleaved_float32",
+}
+EAGER = {"plain": "eager_attention_forward", "softcapped": "eager_softcapped_attention_forward"}
+
+
+def class_requests(model: Model) -> list[Request]:
+    """One request for every class of the module, before it the functions that its slots name."""
+    requests: list[Request] = []
+    for op in model.module.all("class"):
+        requests += _slot_functions(model, op)
+        requests.append(_request(model, op))
+        if op["component"] == "sparse_moe":
+            requests[-1:] = [*_moe_parts(model, op), requests[-1]]
+    return requests
+
+
+def _request(model: Model, op: Op) -> Request:
+    component = op["component"]
+    return Request(
+        component=component,
+        names=(op["definition"],),
+        facts=facts_of(op),
+        slots=_slots(model, op),
+        rename={op["definition"]: str(op.symbol), "PreTrainedConfig": f"{model.prefix}Config"},
+        drop_parameters=dropped(model, op),
+        per_layer=model.differing,
+    )
+
+
+def dropped(model: Model, op: Op) -> frozenset[str]:
+    """Parameters that this class does not take."""
+    names = set()
+    if not model.keeps_layer_idx(op["component"]):
+        names.add("layer_idx")
+    facts = op["facts"]
+    if facts.get("rope") is False:
+        names.add("position_embeddings")
+    if facts.get("takes_intermediate_size") is False:
+        names.add("intermediate_size")
+    return frozenset(names)
+
+
+def _rotation(op: Op) -> str | None:
+    if "rotation" not in op["slots"]:
+        return None
+    interleaved, precision = op["slots"]["rotation"]
+    if op["component"] == "latent_attention" and interleaved:
+        return "apply_rotary_pos_emb_deinterleaved"
+    return ROTATIONS[interleaved, precision]
+
+
+def _slots(model: Model, op: Op) -> dict[str, str]:
+    given = op["slots"]
+    slots: dict[str, str] = {}
+    for name, slot in (("qk_norm", "QKNorm"), ("latent_norm", "LatentNorm")):
+        if name in given:
+            slots[slot] = str(given[name])
+    rotation = _rotation(op)
+    if rotation is not None:
+        slots["apply_rotary_pos_emb"] = "apply_partial_rotary_pos_emb" if op["facts"]["partial_rotary"] else rotation
+    if "eager" in given:
+        slots["eager_attention_forward"] = EAGER[given["eager"]]
+    if op["component"] == "sparse_moe":
+        slots.update(moe_part_names(model, op))
+    return slots
+
+
+def _slot_functions(model: Model, op: Op) -> list[Request]:
+    requests = []
+    rotation = _rotation(op)
+    if rotation is not None:
+        requests.append(Request(component="apply_rotary", names=(rotation,)))
+        if op["facts"]["partial_rotary"]:
+            slots = {"apply_rotary_pos_emb": rotation}
+            requests.append(Request(component="apply_partial_rotary", names=("apply_partial_rotary_pos_emb",), slots=slots))
+    if "eager" in op["slots"]:
+        requests.append(Request(component="eager_attention", names=(EAGER[op["slots"]["eager"]],)))
+    return requests
+
+
+def moe_part_names(model: Model, op: Op) -> dict[str, str]:
+    """The classes inside a MoE: named after it where there are several."""
+    base = str(op.symbol).removesuffix("SparseMoe")
+    names = {"TopKRouter": f"{base}TopKRouter", "GatedExperts": f"{base}Experts"}
+    if op["facts"]["shared_experts"]:
+        names["GatedMLP"] = _shared_mlp(model) or f"{model.prefix}MLP"
+    return names
+
+
+def _shared_mlp(model: Model) -> str | None:
+    for op in model.module.all("class"):
+        if op["definition"] == "GatedMLP" and op["facts"]["takes_intermediate_size"]:
+            return str(op.symbol)
+    return None
+
+
+def _moe_parts(model: Model, op: Op) -> list[Request]:
+    names = moe_part_names(model, op)
+    components = {"TopKRouter": "router", "GatedExperts": "experts", "GatedMLP": "gated_mlp"}
+    requests = []
+    for definition, name in names.items():
+        if definition == "GatedMLP" and _shared_mlp(model) is not None:
+            continue
+        component = components[definition]
+        drop: set[str] = set() if model.keeps_layer_idx("sparse_moe") else {"layer_idx"}
+        requests.append(
+            Request(
+                component=component,
+                names=(definition,),
+                facts=facts_of(op),
+                rename={definition: name, "PreTrainedConfig": f"{model.prefix}Config"},
+                drop_parameters=frozenset(drop),
+                per_layer=model.differing,
+            )
+        )
+    return requests
+
+
+def rotary_request(model: Model) -> Request | None:
+    """The rotary module: one table, or one for each label."""
+    if not model.ropes:
+        return None
+    several = len(model.ropes) > 1
+    facts: dict[str, Any] = {
+        "partial_rotary": any(op["partial"] != 1.0 for op in model.ropes),
+        "rope_in_float32": any(op["precision"] == "float32" for op in model.ropes),
+        "rope_layers": True if several and "head_dim" in model.differing else None,
+    }
+    component, definition = ("nested_rotary_embedding", "NestedRotaryEmbedding") if several else ("rotary_embedding", "RotaryEmbedding")
+    rename = {definition: f"{model.prefix}RotaryEmbedding", "PreTrainedConfig": f"{model.prefix}Config"}
+    return Request(component=component, names=(definition,), facts=facts, rename=rename)
+
+
+def loss_requests(model: Model) -> list[Request]:
+    """The router losses that the model's loss includes."""
+    scores = f"{model.moe[0]['score']}_scores" if model.moe else ""
+    requests = []
+    if any(op["load_balance_coef"] for op in model.moe):
+        requests.append(Request(component="router_scores", names=(scores,)))
+        requests.append(Request(component="router_losses", names=("load_balancing_loss",), slots={"router_scores": scores}))
+    if any(op["z_loss"] for op in model.moe):
+        requests.append(Request(component="router_losses", names=("router_z_loss",), slots={"router_scores": scores}))
+    return requests

@@ -1,0 +1,289 @@
+"""The config class, printed with its fields, documentation, plans and checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.facts import Model
+
+DOCS: dict[str, tuple[str, str]] = {
+    "vocab_size": ("int", "Rows of the token embedding."),
+    "hidden_size": ("int", "Width of the residual stream."),
+    "num_hidden_layers": ("int", "Number of decoder layers."),
+    "max_position_embeddings": ("int", "Longest sequence the model is meant for."),
+    "initializer_range": ("float", "Standard deviation of the initial weights."),
+    "num_attention_heads": ("int", "Query heads."),
+    "num_key_value_heads": ("int", "Key/value heads."),
+    "head_dim": ("int", "Width of a head, or of its rotating part."),
+    "intermediate_size": ("int", "Width of the feed-forward hidden layer."),
+    "hidden_act": ("str", "Activation of the feed-forward network."),
+    "rms_norm_eps": ("float", "Added to the mean square in norms."),
+    "layer_norm_eps": ("float", "Added to the variance in norms."),
+    "qk_norm_eps": ("float", "Added to the variance in the norms of queries and keys."),
+    "latent_norm_eps": ("float", "Added to the mean square in the norms of latents."),
+    "attention_dropout": ("float", "Dropout on the attention weights."),
+    "attention_multiplier": ("float", "Factor on the attention scores."),
+    "attn_logit_softcapping": ("float", "Cap on the attention scores."),
+    "sliding_window": ("int", "Tokens that a query of a windowed layer sees, itself included."),
+    "kv_lora_rank": ("int", "Rank of the latent of keys and values."),
+    "q_lora_rank": ("int", "Rank of the latent of queries."),
+    "qk_nope_head_dim": ("int", "Width of the part of a head that does not rotate."),
+    "qk_rope_head_dim": ("int", "Width of the part of a head that rotates."),
+    "v_head_dim": ("int", "Width of a value head."),
+    "num_experts": ("int", "Routed experts."),
+    "num_experts_per_tok": ("int", "Experts a token uses."),
+    "moe_intermediate_size": ("int", "Width of one expert."),
+    "shared_expert_intermediate_size": ("int", "Width of the shared experts together."),
+    "routed_scaling_factor": ("float", "Factor on the routed weights."),
+    "n_group": ("int", "Groups that the experts are split into."),
+    "topk_group": ("int", "Groups a token may choose experts from."),
+    "router_aux_loss_coef": ("float", "Weight of the load-balancing loss."),
+    "router_z_loss_coef": ("float", "Weight of the router z-loss."),
+    "router_jitter_noise": ("float", "Noise on the router's input in training."),
+    "output_router_logits": ("bool", "Return the routers' logits and add their losses to the loss."),
+    "residual_multiplier": ("float", "Factor on the output of every sublayer."),
+    "embedding_multiplier": ("float", "Factor on the embedding."),
+    "logit_scale": ("float", "Factor on the logits."),
+    "final_logit_softcapping": ("float", "Cap on the logits."),
+    "hidden_dropout": ("float", "Dropout on the embedding and on every sublayer's output."),
+    "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
+    "block_types": ("list[str]", "The class of every layer, by name."),
+    "position_offset": ("int", "Rows of the position table before position 0."),
+}
+STANDARD = frozenset(
+    "vocab_size hidden_size num_hidden_layers max_position_embeddings initializer_range num_attention_heads "
+    "num_key_value_heads head_dim intermediate_size hidden_act rms_norm_eps layer_norm_eps attention_dropout "
+    "output_router_logits router_aux_loss_coef num_experts_per_tok".split()
+)
+"""Fields that `auto_docstring` documents by itself."""
+
+
+def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str, Any]:
+    """The fields of the config class in order, with this model's values."""
+    spec, fields = model.spec, model.numbers["fields"]
+    values: dict[str, Any] = {"vocab_size": spec["vocab_size"], "hidden_size": spec["d_model"]}
+    values |= {name: fields[name] for name in DOCS if name in fields and name != "hidden_dropout"}
+    values["num_hidden_layers"] = len(model.schedule)
+    values["max_position_embeddings"] = spec["max_seq_len"]
+    values["initializer_range"] = float(spec["init_std"])
+    if "hidden_dropout" in fields:
+        values["hidden_dropout"] = fields["hidden_dropout"]
+    offset = next((op["offset"] for op in model.graph.ops if op.name == "embed_positions"), 0)
+    if offset:
+        values["position_offset"] = offset
+    if model.moe:
+        values["output_router_logits"] = any(op["load_balance_coef"] or op["z_loss"] for op in model.moe)
+    if model.rope_parameters is not None:
+        values["rope_parameters"] = model.rope_parameters
+    if len(model.ropes) > 1 and "head_dim" in model.differing:
+        values["rope_layers"] = _rope_layers(model)
+    if model.has_block_types:
+        values["block_types"] = None
+    if model.has_layer_types:
+        values["layer_types"] = None
+    values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
+    values["use_cache"] = True
+    return values | special_ids
+
+
+def _rope_layers(model: Model) -> dict[str, int]:
+    names = [str(op.get("rope")) for op in model.mixers]
+    return {label: names.index(name) for label, name in model.rope_labels.items()}
+
+
+def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
+    """The text of the config class."""
+    emitter = Emitter()
+    emitter.line(f'@auto_docstring(checkpoint="{model.stem}")')
+    emitter.line("@strict")
+    with emitter.indent(f"class {model.prefix}Config(PreTrainedConfig):"):
+        _docstring(emitter, model, special_ids)
+        emitter.line()
+        emitter.line(f'model_type = "{model.stem}"')
+        emitter.line('keys_to_ignore_at_inference = ["past_key_values"]')
+        _plans(emitter, model)
+        if len(model.ropes) > 1:
+            emitter.line(f"_rope_type_labels = ({', '.join(repr_text(label) for label in model.rope_labels)},)")
+        emitter.line()
+        for name, value in config_values(model, special_ids).items():
+            _field(emitter, name, value)
+        _post_init(emitter, model)
+        _validation(emitter, model)
+    return emitter.text()
+
+
+def repr_text(value: Any) -> str:
+    """A literal with double quotes, as `ruff format` writes it."""
+    if isinstance(value, str):
+        return '"' + repr(value)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{repr_text(key)}: {repr_text(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(repr_text, value)) + "]"
+    return repr(int(value)) if type(value).__name__ == "Dim" else repr(value)
+
+
+def _docstring(emitter: Emitter, model: Model, special_ids: dict[str, int | None]) -> None:
+    emitter.line('r"""')
+    for name in config_values(model, special_ids):
+        if name in DOCS and name not in STANDARD:
+            kind, text = DOCS[name]
+            emitter.line(f"{name} (`{kind}`, *optional*):")
+            emitter.line(f"    {text}")
+    emitter.line('"""')
+
+
+def _field(emitter: Emitter, name: str, value: Any) -> None:
+    kinds = {
+        "rope_parameters": "RopeParameters | dict | None",
+        "layer_types": "list[str] | None",
+        "block_types": "list[str] | None",
+        "pad_token_id": "int | None",
+        "bos_token_id": "int | None",
+        "eos_token_id": "int | list[int] | None",
+    }
+    if name == "rope_parameters":
+        emitter.line(f"{name}: {kinds[name]} = None")
+        return
+    kind = kinds.get(name) or {bool: "bool", int: "int", float: "float", str: "str", dict: "dict | None"}.get(type(value), "int")
+    if isinstance(value, dict):
+        emitter.line(f"{name}: dict | None = None")
+        return
+    emitter.line(f"{name}: {'float' if isinstance(value, float) else kind} = {repr_text(value)}")
+
+
+def tensor_plan_rules(model: Model) -> dict[str, str]:
+    """The tensor-parallel plan of the base model, for the projections that can be split."""
+    rules: dict[str, str] = {}
+    for template in model.templates.values():
+        for op in template.ops:
+            if op.get("module") is not None:
+                path = f"layers.*.{op['module']}"
+                rules.update({f"{path}.{name}": style for name, style in _styles(op.name, op)})
+    return rules
+
+
+def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
+    attention = (("q_proj", "colwise"), ("k_proj", "colwise"), ("v_proj", "colwise"), ("o_proj", "rowwise"))
+    norm = op.get("qk_norm")
+    full = norm is not None and norm["over"] == "full"
+    gated = (("gate_proj", "colwise"), ("up_proj", "colwise"), ("down_proj", "rowwise"))
+    experts = (
+        ("experts.gate_up_proj", "packed_colwise"),
+        ("experts.down_proj", "rowwise"),
+        ("experts", "moe_tp_experts"),
+    )
+    shared = tuple((f"shared_experts.{part}", style) for part, style in gated)
+    table = {
+        "mixer.attention": () if full or op.get("alibi") else attention,
+        "ffn.gated": gated,
+        "ffn.mlp": gated[1:],
+        "ffn.moe": (*experts, *(shared if op.get("shared_size") else ())),
+    }
+    return table.get(name, ())
+
+
+def _plans(emitter: Emitter, model: Model) -> None:
+    rules = tensor_plan_rules(model)
+    if rules:
+        with emitter.indent("base_model_tp_plan = {"):
+            for path, style in rules.items():
+                emitter.line(f'"{path}": "{style}",')
+        emitter.line("}")
+    with emitter.indent("base_model_pp_plan = {"):
+        emitter.line('"embed_tokens": (["input_ids"], ["inputs_embeds"]),')
+        emitter.line('"layers": (["hidden_states", "attention_mask"], ["hidden_states"]),')
+        if any(op.get("module") == "norm" for op in model.graph.ops):
+            emitter.line('"norm": (["hidden_states"], ["hidden_states"]),')
+    emitter.line("}")
+    if model.moe:
+        with emitter.indent("base_model_ep_plan = {"):
+            emitter.line('"layers.*.mlp.gate": "ep_router",')
+            emitter.line('"layers.*.mlp.experts.gate_up_proj": "grouped_gemm",')
+            emitter.line('"layers.*.mlp.experts.down_proj": "grouped_gemm",')
+            emitter.line('"layers.*.mlp.experts": "moe_tp_experts",')
+        emitter.line("}")
+
+
+def schedule_expression(names: list[str]) -> str:
+    """A list that repeats, as a Python expression over literals: `["a", "b"] * 3 + ["a"]`."""
+    best: tuple[int, str] | None = None
+    for length in range(1, len(names) + 1):
+        times, rest = divmod(len(names), length)
+        unit = names[:length]
+        if unit * times + names[length * times :] == names and names[length * times :] == unit[:rest]:
+            text = _literal(unit) + (f" * {times}" if times > 1 else "")
+            text += f" + {_literal(unit[:rest])}" if rest else ""
+            best = min(filter(None, (best, (len(text), text))))
+    runs = _runs(names)
+    return min((item for item in (best, (len(runs), runs)) if item is not None))[1]
+
+
+def _runs(names: list[str]) -> str:
+    """Run-length form."""
+    parts: list[tuple[str, int]] = []
+    for name in names:
+        if parts and parts[-1][0] == name:
+            parts[-1] = (name, parts[-1][1] + 1)
+        else:
+            parts.append((name, 1))
+    return " + ".join(_literal([name]) + (f" * {times}" if times > 1 else "") for name, times in parts)
+
+
+def _literal(names: list[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
+
+
+def _post_init(emitter: Emitter, model: Model) -> None:
+    values = config_values(model, {})
+    lines: list[tuple[str, list[str]]] = []
+    if model.rope_parameters is not None:
+        lines.append(("rope_parameters", [f"self.rope_parameters = {repr_text(model.rope_parameters)}"]))
+    if "rope_layers" in values:
+        lines.append(("rope_layers", [f"self.rope_layers = {repr_text(values['rope_layers'])}"]))
+    for name, names in (("block_types", model.blocks), ("layer_types", model.kinds)):
+        if name in values:
+            expression = schedule_expression(names)
+            lines.append((name, [f"schedule = {expression}", f"self.{name} = [schedule[i % len(schedule)] for i in range(self.num_hidden_layers)]"]))
+    derived = [op for op in model.mixers if op.name == "mixer.latent_attention"]
+    if not lines and not derived:
+        return
+    emitter.line()
+    with emitter.indent("def __post_init__(self, **kwargs) -> None:"):
+        for name, body in lines:
+            with emitter.indent(f"if self.{name} is None:"):
+                for line in body:
+                    emitter.line(line)
+        if derived:
+            emitter.line("self.qk_head_dim = self.qk_nope_head_dim + self.qk_rope_head_dim")
+        emitter.line("super().__post_init__(**kwargs)")
+
+
+def _validation(emitter: Emitter, model: Model) -> None:
+    checks: list[tuple[str, str]] = []
+    values = config_values(model, {})
+    if {"num_attention_heads", "num_key_value_heads"} <= values.keys() and not model.differing & {"num_attention_heads", "num_key_value_heads"}:
+        checks.append(
+            (
+                "self.num_attention_heads % self.num_key_value_heads != 0",
+                'f"num_attention_heads ({self.num_attention_heads}) is not a multiple of num_key_value_heads ({self.num_key_value_heads})"',
+            )
+        )
+    if "block_types" in values:
+        checks.append(
+            (
+                "len(self.block_types) != self.num_hidden_layers",
+                'f"block_types has {len(self.block_types)} entries for {self.num_hidden_layers} layers; delete it to rebuild it"',
+            )
+        )
+    if not checks:
+        return
+    emitter.line()
+    with emitter.indent("def validate_architecture(self) -> None:"):
+        emitter.line('"""Part of `@strict`-powered validation. Validates the architecture of the config."""')
+        for test, message in checks:
+            with emitter.indent(f"if {test}:"):
+                emitter.call("raise ValueError", [message])
+
+

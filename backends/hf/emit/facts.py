@@ -1,0 +1,143 @@
+"""What the printers of one model share: names, fields, classes, kinds of masks and ropes."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+from eulerc.backends.hf.specialise import PRESENT
+from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.naming import class_prefix, stem
+from eulerc.ir.numbers import block_types, config_fields, layer_types, schedule
+from eulerc.ir.positions import rope_parameters
+
+OPTIONAL_SIZES = (
+    "attention_multiplier",
+    "sliding_window",
+    "attn_logit_softcapping",
+    "q_lora_rank",
+    "n_group",
+    "routed_scaling_factor",
+    "router_jitter_noise",
+)
+"""Facts that say only whether the config has a number."""
+
+SIZES = re.compile(r"\bsizes\.(\w+)")
+
+
+@cache
+def component_source(name: str) -> str:
+    """The text of a component file."""
+    return (files("eulerc.backends.hf.components") / f"{name}.py").read_text(encoding="utf-8")
+
+
+class Model:
+    """A module at stage `module`, with the questions that several printers ask."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.spec = module.one("spec")
+        self.prefix = class_prefix(self.spec["name"])
+        self.stem = stem(self.spec["name"])
+
+    @cached_property
+    def templates(self) -> dict[str, Op]:
+        return {str(op.symbol): op for op in self.module.all("template")}
+
+    @cached_property
+    def graph(self) -> Op:
+        return self.module.one("graph")
+
+    @cached_property
+    def layers(self) -> tuple[Op, ...]:
+        return self.module.all("layer")
+
+    @cached_property
+    def schedule(self) -> list[Op]:
+        return schedule(self.module)
+
+    @cached_property
+    def numbers(self) -> dict[str, Any]:
+        return config_fields(self.module)
+
+    @cached_property
+    def differing(self) -> frozenset[str]:
+        """Config fields that differ between layers."""
+        return frozenset(self.numbers["per_layer"])
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        return layer_types(self.module)
+
+    @cached_property
+    def has_layer_types(self) -> bool:
+        """Only a model with several kinds lists them: the library infers a single one."""
+        return len(set(self.kinds)) > 1
+
+    @cached_property
+    def blocks(self) -> list[str]:
+        return block_types(self.module)
+
+    @cached_property
+    def has_block_types(self) -> bool:
+        return len(self.layers) > 1
+
+    @cached_property
+    def mixers(self) -> list[Op]:
+        """The ops with decode state, layer by layer."""
+        return [op for template in self.schedule for op in template.ops if op.carries]
+
+    @cached_property
+    def alibi(self) -> bool:
+        return any(op.get("alibi") for op in self.mixers)
+
+    @cached_property
+    def softcapped(self) -> bool:
+        return any(op.get("softcap") is not None for op in self.mixers)
+
+    @cached_property
+    def moe(self) -> list[Op]:
+        return [op for template in self.templates.values() for op in template.ops if op.name == "ffn.moe"]
+
+    @cached_property
+    def ropes(self) -> tuple[Op, ...]:
+        return self.module.all("rope")
+
+    @cached_property
+    def rope_labels(self) -> dict[str, str]:
+        """With several ropes: the rope of every label. Labels are layer types where those tell the ropes apart."""
+        for labels in (self.kinds, self.blocks, [str(template.symbol) for template in self.schedule]):
+            found: dict[str, set[str]] = {}
+            for label, op in zip(labels, self.mixers, strict=True):
+                if isinstance(op.get("rope"), Symbol):
+                    found.setdefault(label, set()).add(str(op["rope"]))
+            if all(len(names) == 1 for names in found.values()):
+                return {label: names.pop() for label, names in found.items()}
+        raise ValueError("the ropes of this model cannot be told apart")
+
+    @cached_property
+    def rope_parameters(self) -> dict[str, Any] | None:
+        tables = {str(op.symbol): rope_parameters(dict(op.attributes)) for op in self.ropes}
+        if not tables:
+            return None
+        if len(tables) == 1:
+            return next(iter(tables.values()))
+        return {label: tables[name] for label, name in self.rope_labels.items()}
+
+    def keeps_layer_idx(self, component: str) -> bool:
+        """Whether a component reads a number that differs between layers, or is told its layer for the cache."""
+        text = component_source(component)
+        inner = ("router", "experts", "gated_mlp") if component == "sparse_moe" else ()
+        reads = set(SIZES.findall(text)).union(*(SIZES.findall(component_source(name)) for name in inner))
+        return "self.layer_idx" in text or bool(reads & self.differing)
+
+
+def facts_of(class_op: Op) -> dict[str, Any]:
+    """The facts of a class for the specialiser: presence becomes PRESENT or None."""
+    facts = dict(class_op["facts"])
+    for name in OPTIONAL_SIZES:
+        if name in facts:
+            facts[name] = PRESENT if facts[name] else None
+    return facts

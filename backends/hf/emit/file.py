@@ -1,0 +1,95 @@
+"""Assembles the Python files of a model: header, imports, classes in order."""
+
+from __future__ import annotations
+
+from eulerc import __version__
+from eulerc.backends.hf.emit import config_class, model_class
+from eulerc.backends.hf.emit.classes import class_requests, loss_requests, rotary_request
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.fixup import adjusted
+from eulerc.backends.hf.emit.layer_class import layer_class
+from eulerc.backends.hf.link import ImportSet, link
+
+CONFIG_IMPORTS = (
+    "from huggingface_hub.dataclasses import strict",
+    "from transformers import PreTrainedConfig",
+    "from transformers.modeling_rope_utils import RopeParameters",
+    "from transformers.utils import auto_docstring",
+)
+MODEL_IMPORTS = (
+    "import torch",
+    "from torch import nn",
+    "from transformers import initialization as init",
+    "from transformers.cache_utils import Cache, DynamicCache",
+    "from transformers.generation import GenerationMixin",
+    "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
+    "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
+    "from transformers.modeling_layers import GenericForTokenClassification, GradientCheckpointingLayer",
+    "from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast",
+    "from transformers.modeling_outputs import MoeCausalLMOutputWithPast, MoeModelOutputWithPast",
+    "from transformers.modeling_utils import PreTrainedModel",
+    "from transformers.processing_utils import Unpack",
+    "from transformers.utils import TransformersKwargs, auto_docstring, can_return_tuple",
+    "from transformers.utils.generic import merge_with_config_defaults",
+    "from transformers.utils.output_capturing import OutputRecorder, capture_outputs",
+)
+
+
+def header(model: Model, source_name: str) -> str:
+    """Six lines: which spec, which version, how to regenerate, edit freely."""
+    return "\n".join(
+        (
+            f"# {model.prefix}: a decoder-only language model.",
+            f"# Compiled by eulerc {__version__} from {source_name}, which stands beside this file.",
+            f"# To compile it again: eulerc build {source_name} --emit hf -o DIRECTORY",
+            "# The file needs only torch and transformers. Edit it freely: nothing reads it back.",
+            "# Widths may be edited in config.json; depth by num_hidden_layers and the lists of that length.",
+            "#",
+            "",
+        )
+    )
+
+
+def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, layout: str) -> dict[str, bytes]:
+    """The Python files of a layout by name."""
+    config = config_class.config_class(model, ids)
+    top = header(model, source_name)
+    config_name = f"{model.prefix}Config"
+    if layout == "single":
+        body = _modeling(model, config, (config_name,))
+        return {f"modeling_{model.stem}.py": (top + body).encode()}
+    configuration = _assemble(ImportSet(), (*CONFIG_IMPORTS,), [config], (config_name,))
+    relative = f"from .configuration_{model.stem} import {config_name}"
+    return {
+        f"configuration_{model.stem}.py": (top + configuration).encode(),
+        f"modeling_{model.stem}.py": (top + _modeling(model, None, (), relative)).encode(),
+    }
+
+
+def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relative: str | None = None) -> str:
+    requests = class_requests(model)
+    rotary = rotary_request(model)
+    linked = link([*([rotary] if rotary else []), *requests, *loss_requests(model)])
+    losses = {"load_balancing_loss", "router_z_loss", "token_weights"}
+    components = [adjusted(model, item) for item in linked.definitions if item.name not in losses and not item.name.endswith("_scores")]
+    auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
+    layers = [layer_class(model, layer) for layer in model.layers]
+    table = [model_class.layer_table(model)] if model.has_block_types else []
+    frame = [model_class.pretrained_class(model), model_class.model_class(model)]
+    tail = [*auxiliary, model_class.head_class(model), model_class.task_heads(model)]
+    definitions = [*([config] if config is not None else []), *components, *layers, *table, *frame, *tail]
+    names = tuple(name for name in model_class.public_names(model) if config is not None or not name.endswith("Config"))
+    return _assemble(linked.imports, (*CONFIG_IMPORTS, *MODEL_IMPORTS), definitions, (*exported, *names), relative)
+
+
+def _assemble(
+    imports: ImportSet, more: tuple[str, ...], definitions: list[str], exported: tuple[str, ...], relative: str | None = None
+) -> str:
+    body = "\n\n\n".join(text.strip("\n") for text in definitions) + "\n"
+    for statement in more:
+        imports = imports.add(statement)
+    listed = "__all__ = [\n" + "".join(f'    "{name}",\n' for name in sorted(set(exported))) + "]\n"
+    head = imports.pruned(body).render()
+    if relative is not None:
+        head = f"{head.rstrip()}\n\n{relative}\n"
+    return f"{head.rstrip()}\n\n\n{body}\n\n{listed}"

@@ -1,0 +1,33 @@
+"""Edits that follow from the model as a whole, after a component has been specialised by itself."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from eulerc.backends.hf.emit.facts import Model
+
+BY_LAYER = 'self.sliding_window = config.sliding_window if config.layer_types[layer_idx] == "sliding_attention" else None'
+
+
+def adjusted(model: Model, item: Any) -> str:
+    """The text of a linked definition, made to fit the model."""
+    text: str = item.text
+    for op in model.module.all("class"):
+        if str(op.symbol) == item.name and op["facts"].get("sliding_window") == "by_layer":
+            text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", BY_LAYER, text)
+    if "qk_norm_eps" not in model.numbers["fields"]:
+        field = _norm_field(model, item.name)
+        text = re.sub(r"(config|sizes)\.qk_norm_eps", f"{'sizes' if field in model.differing else 'config'}.{field}", text)
+    if "layer_idx: int" not in text and "class " in text:
+        text = text.replace("(config, layer_idx)", "(config)").replace("config,\n                layer_idx,\n", "config,\n")
+    return text
+
+
+def _norm_field(model: Model, name: str) -> str:
+    """The field of the norms' eps where queries and keys share it."""
+    for template in model.templates.values():
+        for op in template.ops:
+            if str(op.get("class")) == name and op.get("qk_norm") is not None:
+                return "layer_norm_eps" if op["qk_norm"]["norm"] == "norm.layer" else "rms_norm_eps"
+    return "rms_norm_eps"

@@ -1,0 +1,154 @@
+"""Decoder layers, printed from their graphs."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from eulerc.backends.hf.emit.classes import dropped
+from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.core import Op, Value
+from eulerc.ir.definition import definition
+
+OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
+
+
+def layer_class(model: Model, layer: Op) -> str:
+    """The text of one decoder layer class."""
+    template = model.templates[layer["block"]]
+    emitter = Emitter()
+    with emitter.indent(f"class {layer.symbol}(GradientCheckpointingLayer):"):
+        _constructor(emitter, model, template)
+        emitter.line()
+        _forward(emitter, model, template)
+    return emitter.text()
+
+
+def norm_arguments(op: Op, model: Model) -> str:
+    """What a norm's class is called with."""
+    field = "rms_norm_eps" if op.name == "norm.rms" else "layer_norm_eps"
+    holder = "sizes" if field in model.differing else "config"
+    return f"config.hidden_size, eps={holder}.{field}"
+
+
+def _constructor(emitter: Emitter, model: Model, template: Op) -> None:
+    constants = _constants(template)
+    with emitter.indent(f"def __init__(self, config: {model.prefix}Config, layer_idx: int) -> None:"):
+        emitter.line("super().__init__()")
+        lines = [f"self.{name} = {_holder(name, model)}.{name}" for name in constants] + _submodules(model, template)
+        if any("sizes." in line for line in lines):
+            emitter.line("sizes = config.per_layer_config[layer_idx]")
+        for line in lines:
+            emitter.line(line)
+
+
+def _holder(name: str, model: Model) -> str:
+    return "sizes" if name in model.differing else "config"
+
+
+def _constants(template: Op) -> list[str]:
+    names = [op["config"] for op in template.ops if op.name == "scale"]
+    names += ["hidden_dropout" for op in template.ops if op.name == "dropout"]
+    return list(dict.fromkeys(names))
+
+
+def _submodules(model: Model, template: Op) -> list[str]:
+    classes = {op.symbol: op for op in model.module.all("class")}
+    lines = []
+    for op in template.ops:
+        if op.get("module") is None:
+            continue
+        if definition(op.name).axis == "norm":
+            arguments = norm_arguments(op, model)
+        else:
+            arguments = "config" if "layer_idx" in dropped(model, classes[op["class"]]) else "config, layer_idx"
+        lines.append(f"self.{op['module']} = {op['class']}({arguments})")
+    return lines
+
+
+def _forward(emitter: Emitter, model: Model, template: Op) -> None:
+    parameters = [
+        "self",
+        "hidden_states: torch.Tensor",
+        "position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None",
+        "attention_mask: torch.Tensor | None = None",
+        "past_key_values: Cache | None = None",
+        "**kwargs: Unpack[TransformersKwargs]",
+    ]
+    if not model.ropes:
+        del parameters[2]
+    with emitter.indent("def forward("):
+        for parameter in parameters:
+            emitter.line(f"{parameter},")
+    with emitter.indent(") -> torch.Tensor:"):
+        _Wiring(emitter, model, template).print()
+
+
+class _Wiring:
+    """Prints the graph; values get names by liveness: the stream is `residual` while a sublayer works on a copy."""
+
+    def __init__(self, emitter: Emitter, model: Model, template: Op) -> None:
+        assert template.body is not None
+        self.emitter, self.model, self.body = emitter, model, template.body
+        self.uses = Counter(operand.name for op in self.body.ops for operand in op.operands)
+        self.names = {self.body.arguments[0].name: "hidden_states"}
+        self.classes = {op.symbol: op for op in model.module.all("class")}
+
+    def print(self) -> None:
+        for index, op in enumerate(self.body.ops):
+            if op.name == "yield":
+                self.emitter.line(f"return {self.names[op.operands[0].name]}")
+            elif op.name == "add":
+                self._add(op, index)
+            else:
+                self._unary(op)
+
+    def _use(self, value: Value) -> str:
+        self.uses[value.name] -= 1
+        return self.names[value.name]
+
+    def _unary(self, op: Op) -> None:
+        operand = op.operands[0]
+        source = self._use(operand)
+        live = self._live()
+        if source not in live:
+            target = source
+        elif source == "hidden_states" and "residual" not in live:
+            self.emitter.line("residual = hidden_states")
+            self.names[operand.name] = "residual"
+            target = "hidden_states"
+        else:
+            role = OUTPUT_NAMES.get(str(definition(op.name).axis), "normed_states")
+            target = next(name for name in ("hidden_states", role) if name not in live)
+        self._statement(op, source, target)
+        self.names[op.results[0].name] = target
+
+    def _live(self) -> set[str]:
+        return {self.names[name] for name, count in self.uses.items() if count > 0 and name in self.names}
+
+    def _statement(self, op: Op, source: str, target: str) -> None:
+        axis = definition(op.name).axis
+        if op.name == "scale":
+            self.emitter.line(f"{target} = {source} * self.{op['config']}")
+        elif op.name == "dropout":
+            self.emitter.line(f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)")
+        elif axis == "mixer":
+            self.emitter.call(f"{target}, _ = self.{op['module']}", self._mixer_arguments(op, source))
+        else:
+            self.emitter.line(f"{target} = self.{op['module']}({source})")
+
+    def _mixer_arguments(self, op: Op, source: str) -> list[str]:
+        names = ["position_embeddings", "attention_mask", "past_key_values"]
+        if "position_embeddings" in dropped(self.model, self.classes[op["class"]]):
+            del names[0]
+        return [f"hidden_states={source}", *(f"{name}={name}" for name in names), "**kwargs"]
+
+    def _add(self, op: Op, index: int) -> None:
+        terms = " + ".join(self._use(operand) for operand in op.operands)
+        result = op.results[0].name
+        following = self.body.ops[index + 1]
+        if following.name == "add" and following.operands[0].name == result and self.uses[result] == 1:
+            self.names[result] = terms
+            return
+        self.emitter.line(f"hidden_states = {terms}")
+        self.names[result] = "hidden_states"

@@ -1,0 +1,457 @@
+"""The model's frame: the pretrained base, the model with its loop over layers, the head and the task heads."""
+
+from __future__ import annotations
+
+from eulerc.backends.hf.emit.classes import moe_part_names
+from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.layer_class import norm_arguments
+from eulerc.ir.core import Op
+
+MASK_FUNCTIONS = {
+    "full_attention": "create_causal_mask",
+    "sliding_attention": "create_sliding_window_causal_mask",
+}
+
+
+def pretrained_class(model: Model) -> str:
+    """The common base of the model's classes."""
+    emitter = Emitter()
+    name = model.prefix
+    layers = ", ".join(f'"{layer.symbol}"' for layer in model.layers)
+    emitter.line("@auto_docstring")
+    with emitter.indent(f"class {name}PreTrainedModel(PreTrainedModel):"):
+        emitter.line(f"config: {name}Config")
+        emitter.line('base_model_prefix = "model"')
+        emitter.line("supports_gradient_checkpointing = True")
+        emitter.line(f"_no_split_modules = [{layers}]")
+        emitter.line('_skip_keys_device_placement = ["past_key_values"]')
+        emitter.line(f"_supports_flash_attn = {not model.alibi}")
+        emitter.line(f"_supports_sdpa = {not model.softcapped}")
+        emitter.line(f"_supports_flex_attn = {not model.alibi}")
+        emitter.line("_can_compile_fullgraph = True")
+        emitter.line("_supports_attention_backend = True")
+        _recorded(emitter, model)
+        if any(op["bias_correction"] is not None for op in model.moe):
+            emitter.line('_keep_in_fp32_modules_strict = ["e_score_correction_bias"]')
+        _init_weights(emitter, model)
+    return emitter.text()
+
+
+def _recorded(emitter: Emitter, model: Model) -> None:
+    classes = model.module.all("class")
+    attentions = [str(op.symbol) for op in classes if op["definition"] in ("Attention", "LatentAttention")]
+    routers = [moe_part_names(model, op)["TopKRouter"] for op in classes if op["component"] == "sparse_moe"]
+    with emitter.indent("_can_record_outputs = {"):
+        emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
+        if attentions:
+            emitter.line(f'"attentions": {_one_or_list(attentions)},')
+        if routers:
+            emitter.line(f'"router_logits": {_one_or_list([f"OutputRecorder({name}, index=0)" for name in routers])},')
+    emitter.line("}")
+
+
+def _one_or_list(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+
+
+def _init_weights(emitter: Emitter, model: Model) -> None:
+    cases = _init_cases(model)
+    if not cases:
+        return
+    emitter.line()
+    emitter.line("@torch.no_grad()")
+    with emitter.indent("def _init_weights(self, module: nn.Module) -> None:"):
+        emitter.line("super()._init_weights(module)")
+        for index, (test, lines) in enumerate(cases):
+            with emitter.indent(f"{'elif' if index else 'if'} isinstance(module, {test}):"):
+                for line in lines:
+                    emitter.line(line)
+
+
+def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
+    cases = []
+    for op in model.module.all("class"):
+        if op["definition"] == "UnitOffsetRMSNorm":
+            cases.append((str(op.symbol), ["init.zeros_(module.weight)"]))
+        if op["definition"] in ("Float32LayerNorm", "BiaslessLayerNorm"):
+            cases.append((str(op.symbol), ["init.ones_(module.weight)"]))
+        if op["component"] == "sparse_moe":
+            cases += _moe_cases(model, op)
+    if len(model.ropes) > 1:
+        body = [
+            "for label in module.rope_type:",
+            "    inv_freq, _ = module.compute_rope_parameters(label)",
+            '    init.copy_(getattr(module, f"{label}_inv_freq"), inv_freq)',
+            '    init.copy_(getattr(module, f"{label}_original_inv_freq"), inv_freq)',
+        ]
+        cases.append((f"{model.prefix}RotaryEmbedding", body))
+    return cases
+
+
+def _moe_cases(model: Model, class_op: Op) -> list[tuple[str, list[str]]]:
+    names = moe_part_names(model, class_op)
+    moes = [op for op in model.moe if op["class"] == class_op.symbol]
+    std = moes[0]["router_init_std"] or "self.config.initializer_range"
+    router = [f"init.normal_(module.weight, mean=0.0, std={std})"]
+    if class_op["facts"]["router_bias"]:
+        router.append("init.zeros_(module.e_score_correction_bias)")
+    experts = [
+        f"init.normal_(module.{name}, mean=0.0, std=self.config.initializer_range)" for name in ("gate_up_proj", "down_proj")
+    ]
+    return [(names["TopKRouter"], router), (names["GatedExperts"], experts)]
+
+
+def model_class(model: Model) -> str:
+    """The base model: embedding, masks, rotary tables, the loop over layers."""
+    emitter = Emitter()
+    output = "MoeModelOutputWithPast" if model.moe else "BaseModelOutputWithPast"
+    emitter.line("@auto_docstring")
+    with emitter.indent(f"class {model.prefix}Model({model.prefix}PreTrainedModel):"):
+        _model_constructor(emitter, model)
+        emitter.line()
+        emitter.line("@merge_with_config_defaults")
+        emitter.line("@capture_outputs")
+        emitter.line("@auto_docstring")
+        emitter.block(
+            f"""
+            def forward(
+                self,
+                input_ids: torch.LongTensor | None = None,
+                attention_mask: torch.Tensor | None = None,
+                position_ids: torch.LongTensor | None = None,
+                past_key_values: Cache | None = None,
+                inputs_embeds: torch.FloatTensor | None = None,
+                use_cache: bool | None = None,
+                **kwargs: Unpack[TransformersKwargs],
+            ) -> {output}:
+            """
+        )
+        with emitter.indent():
+            _model_forward(emitter, model, output)
+    return emitter.text()
+
+
+def _model_constructor(emitter: Emitter, model: Model) -> None:
+    with emitter.indent(f"def __init__(self, config: {model.prefix}Config) -> None:"):
+        emitter.line("super().__init__(config)")
+        emitter.line("self.vocab_size = config.vocab_size")
+        emitter.line()
+        for op in model.graph.ops:
+            _graph_member(emitter, model, op)
+        if model.ropes:
+            emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config=config)")
+        if model.alibi:
+            emitter.line("self.alibi_heads = config.num_attention_heads")
+        emitter.line("self.gradient_checkpointing = False")
+        emitter.line()
+        emitter.line("# Initialize weights and apply final processing")
+        emitter.line("self.post_init()")
+
+
+def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
+    if op.name == "embed":
+        emitter.line("self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)")
+    elif op.name == "embed_positions":
+        rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
+        emitter.line(f"self.embed_positions = nn.Embedding({rows}, config.hidden_size)")
+    elif op.name == "scale" and op["config"] == "embedding_multiplier":
+        emitter.line("self.embedding_multiplier = config.embedding_multiplier")
+    elif op.name == "dropout":
+        emitter.line("self.hidden_dropout = config.hidden_dropout")
+    elif op.name == "stack":
+        _layers(emitter, model)
+    elif op.get("module") == "norm":
+        emitter.line(f"self.norm = {op['class']}({norm_arguments(op, model)})")
+
+
+def _layers(emitter: Emitter, model: Model) -> None:
+    if model.has_block_types:
+        choice = f"{model.prefix.upper()}_LAYERS[config.block_types[layer_idx]]"
+    else:
+        choice = str(model.layers[0].symbol)
+    with emitter.indent("self.layers = nn.ModuleList("):
+        emitter.line(f"[{choice}(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]")
+    emitter.line(")")
+
+
+def layer_table(model: Model) -> str:
+    """The table from block types to layer classes."""
+    emitter = Emitter()
+    with emitter.indent(f"{model.prefix.upper()}_LAYERS = {{"):
+        for layer in model.layers:
+            emitter.line(f'"{layer["block"]}": {layer.symbol},')
+    emitter.line("}")
+    return emitter.text()
+
+
+def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
+    emitter.block(
+        """
+        if (input_ids is None) ^ (inputs_embeds is not None):
+            raise ValueError("You must specify exactly one of input_ids or inputs_embeds")
+
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+
+        if use_cache and past_key_values is None:
+            past_key_values = DynamicCache(config=self.config)
+        """
+    )
+    emitter.line()
+    _position_ids(emitter, model)
+    emitter.line()
+    _masks(emitter, model)
+    emitter.line()
+    emitter.line("hidden_states = inputs_embeds")
+    for op in model.graph.ops:
+        _graph_step(emitter, model, op)
+    emitter.call(f"return {output}", ["last_hidden_state=hidden_states", "past_key_values=past_key_values"])
+
+
+def _position_ids(emitter: Emitter, model: Model) -> None:
+    learned = any(op.name == "embed_positions" for op in model.graph.ops)
+    with emitter.indent("if position_ids is None:"):
+        emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
+        emitter.line("position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens")
+        emitter.line("position_ids = position_ids.unsqueeze(0)")
+        if learned:
+            emitter.line("# Positions are absolute: padding on the left does not count")
+            with emitter.indent("if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:"):
+                emitter.line("position_ids = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)")
+                emitter.line("position_ids = position_ids[:, -inputs_embeds.shape[1] :]")
+
+
+def _masks(emitter: Emitter, model: Model) -> None:
+    arguments = (
+        '"config": self.config,',
+        '"inputs_embeds": inputs_embeds,',
+        '"attention_mask": attention_mask,',
+        '"past_key_values": past_key_values,',
+        '"position_ids": position_ids,',
+    )
+    kinds = list(dict.fromkeys(model.kinds))
+    if not model.has_layer_types:
+        with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
+            for argument in arguments:
+                name, value = argument.split(": ")
+                emitter.line(f"{name.strip(chr(34))}={value}")
+        emitter.line(")")
+        if model.alibi:
+            _alibi(emitter, model, "causal_mask", "causal_mask", 0)
+        return
+    emitter.line("# It may already have been prepared by e.g. `generate`")
+    with emitter.indent("if not isinstance(causal_mask_mapping := attention_mask, dict):"):
+        with emitter.indent("mask_kwargs = {"):
+            for argument in arguments:
+                emitter.line(argument)
+        emitter.line("}")
+        with emitter.indent("causal_mask_mapping = {"):
+            for kind in kinds:
+                emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs),')
+        emitter.line("}")
+    if model.alibi:
+        with emitter.indent("causal_mask_mapping = {"):
+            for kind in kinds:
+                emitter.line(f'"{kind}": self.add_alibi(causal_mask_mapping["{kind}"], inputs_embeds, past_key_values, {model.kinds.index(kind)}),')
+        emitter.line("}")
+
+
+def _alibi(emitter: Emitter, model: Model, target: str, source: str, layer: int) -> None:
+    emitter.line(f"{target} = self.add_alibi({source}, inputs_embeds, past_key_values, {layer})")
+
+
+def _graph_step(emitter: Emitter, model: Model, op: Op) -> None:
+    if op.name == "scale" and op["config"] == "embedding_multiplier":
+        factor = "self.embedding_multiplier"
+        if op["round"]:
+            emitter.line("# The factor is rounded to the weights' dtype, as the embedding's own entries are")
+            factor = "torch.tensor(self.embedding_multiplier, dtype=hidden_states.dtype, device=hidden_states.device)"
+        emitter.line(f"hidden_states = hidden_states * {factor}")
+    elif op.name == "embed_positions":
+        ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
+        emitter.line(f"hidden_states = hidden_states + self.embed_positions({ids})")
+    elif op.name == "dropout":
+        emitter.line("hidden_states = nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)")
+    elif op.name == "stack":
+        _loop(emitter, model)
+    elif op.get("module") == "norm":
+        emitter.line("hidden_states = self.norm(hidden_states)")
+
+
+def _loop(emitter: Emitter, model: Model) -> None:
+    labels = None
+    if len(model.ropes) > 1:
+        labels = "layer_types" if set(model.rope_labels) <= set(model.kinds) else "block_types"
+        with emitter.indent("position_embeddings = {"):
+            emitter.line("label: self.rotary_emb(hidden_states, position_ids, label) for label in self.config.rope_parameters")
+        emitter.line("}")
+    elif model.ropes:
+        emitter.line("position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)")
+    emitter.line()
+    indexed = model.has_layer_types or labels is not None
+    header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
+    with emitter.indent(header if indexed else "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"):
+        with emitter.indent("hidden_states = decoder_layer("):
+            emitter.line("hidden_states,")
+            if labels is not None:
+                emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
+            elif model.ropes:
+                emitter.line("position_embeddings=position_embeddings,")
+            mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
+            emitter.line(f"attention_mask={mask},")
+            emitter.line("position_ids=position_ids,")
+            emitter.line("past_key_values=past_key_values,")
+            emitter.line("**kwargs,")
+        emitter.line(")")
+    emitter.line()
+
+
+def head_class(model: Model) -> str:
+    """The causal language model."""
+    emitter = Emitter()
+    name = model.prefix
+    head = next(op for op in model.graph.ops if op.name == "unembed")
+    emitter.line("@auto_docstring")
+    with emitter.indent(f"class {name}ForCausalLM({name}PreTrainedModel, GenerationMixin):"):
+        if head["tied"]:
+            emitter.line('_tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}')
+        emitter.line('_tp_plan = {"lm_head": "colwise_gather_output"}')
+        emitter.line('_pp_plan = {"lm_head": (["hidden_states"], ["logits"])}')
+        emitter.line()
+        with emitter.indent(f"def __init__(self, config: {name}Config) -> None:"):
+            emitter.line("super().__init__(config)")
+            emitter.line(f"self.model = {name}Model(config)")
+            emitter.line("self.vocab_size = config.vocab_size")
+            emitter.line(f"self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias={head['bias']})")
+            emitter.line()
+            emitter.line("# Initialize weights and apply final processing")
+            emitter.line("self.post_init()")
+        emitter.line()
+        _head_forward(emitter, model)
+    return emitter.text()
+
+
+def _head_forward(emitter: Emitter, model: Model) -> None:
+    output = "MoeCausalLMOutputWithPast" if model.moe else "CausalLMOutputWithPast"
+    router = ["output_router_logits: bool | None = None"] if model.moe else []
+    parameters = [
+        "self",
+        "input_ids: torch.LongTensor | None = None",
+        "attention_mask: torch.Tensor | None = None",
+        "position_ids: torch.LongTensor | None = None",
+        "past_key_values: Cache | None = None",
+        "inputs_embeds: torch.FloatTensor | None = None",
+        "labels: torch.LongTensor | None = None",
+        "use_cache: bool | None = None",
+        *router,
+        "logits_to_keep: int | torch.Tensor = 0",
+        "**kwargs: Unpack[TransformersKwargs]",
+    ]
+    emitter.line("@can_return_tuple")
+    emitter.line("@auto_docstring")
+    with emitter.indent("def forward("):
+        for parameter in parameters:
+            emitter.line(f"{parameter},")
+    with emitter.indent(f") -> {output}:"):
+        if model.moe:
+            emitter.block(
+                """
+                if output_router_logits is None:
+                    output_router_logits = self.config.output_router_logits
+                """
+            )
+        _run_model(emitter, model)
+        _logits(emitter, model)
+        _loss(emitter, model)
+        _return(emitter, model, output)
+
+
+def _run_model(emitter: Emitter, model: Model) -> None:
+    with emitter.indent("outputs = self.model("):
+        for name in ("input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds", "use_cache"):
+            emitter.line(f"{name}={name},")
+        if model.moe:
+            emitter.line("output_router_logits=output_router_logits,")
+        emitter.line("**kwargs,")
+    emitter.line(")")
+    emitter.line()
+
+
+def _logits(emitter: Emitter, model: Model) -> None:
+    emitter.line("hidden_states = outputs.last_hidden_state")
+    emitter.line("# Only compute the logits that are asked for")
+    emitter.line("slice_indices = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep")
+    emitter.line("logits = self.lm_head(hidden_states[:, slice_indices, :])")
+    for op in model.graph.ops:
+        if op.name == "scale" and op["config"] == "logit_scale":
+            emitter.line("logits = logits * self.config.logit_scale")
+        elif op.name == "softcap":
+            emitter.line("logits = logits / self.config.final_logit_softcapping")
+            emitter.line("logits = torch.tanh(logits)")
+            emitter.line("logits = logits * self.config.final_logit_softcapping")
+    emitter.line()
+
+
+def _loss(emitter: Emitter, model: Model) -> None:
+    emitter.line("loss = None")
+    with emitter.indent("if labels is not None:"):
+        emitter.line("loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)")
+    emitter.line()
+    terms = _auxiliary_terms(model)
+    if not model.moe:
+        return
+    emitter.line("aux_loss = None")
+    if not terms:
+        return
+    with emitter.indent("if output_router_logits:"):
+        emitter.line("router_mask = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 else None")
+        for index, (call, coefficient) in enumerate(terms):
+            emitter.line(f"{'aux_loss' if index == 0 else 'z_loss'} = {call}")
+        with emitter.indent("if labels is not None:"):
+            total = " + ".join(
+                f"self.config.{coefficient} * {'aux_loss' if index == 0 else 'z_loss'}" for index, (_, coefficient) in enumerate(terms)
+            )
+            emitter.line(f"auxiliary = ({total}).to(loss.device)")
+            emitter.line('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:')
+            emitter.line("    # One part of an accumulated batch weighs as much as its share of the labels")
+            emitter.line("    auxiliary = auxiliary * (labels != -100).sum().to(loss.device) / num_items_in_batch")
+            emitter.line("loss = loss + auxiliary")
+    emitter.line()
+
+
+def _auxiliary_terms(model: Model) -> list[tuple[str, str]]:
+    terms = []
+    if any(op["load_balance_coef"] for op in model.moe):
+        call = "load_balancing_loss(outputs.router_logits, self.config.num_experts, self.config.num_experts_per_tok, router_mask)"
+        terms.append((call, "router_aux_loss_coef"))
+    if any(op["z_loss"] for op in model.moe):
+        terms.append(("router_z_loss(outputs.router_logits, router_mask)", "router_z_loss_coef"))
+    return terms
+
+
+def _return(emitter: Emitter, model: Model, output: str) -> None:
+    with emitter.indent(f"return {output}("):
+        emitter.line("loss=loss,")
+        if model.moe:
+            emitter.line("aux_loss=aux_loss,")
+        emitter.line("logits=logits,")
+        emitter.line("past_key_values=outputs.past_key_values,")
+        emitter.line("hidden_states=outputs.hidden_states,")
+        emitter.line("attentions=outputs.attentions,")
+        if model.moe:
+            emitter.line("router_logits=outputs.router_logits,")
+    emitter.line(")")
+
+
+def task_heads(model: Model) -> str:
+    """The generic task heads and the list of public names."""
+    name = model.prefix
+    kinds = ("SequenceClassification", "TokenClassification", "QuestionAnswering")
+    return "\n\n\n".join(f"class {name}For{kind}(GenericFor{kind}, {name}PreTrainedModel): ..." for kind in kinds) + "\n"
+
+
+def public_names(model: Model) -> tuple[str, ...]:
+    """What the file exports."""
+    kinds = ("Config", "ForCausalLM", "ForQuestionAnswering", "ForSequenceClassification", "ForTokenClassification")
+    return tuple(f"{model.prefix}{kind}" for kind in (*kinds, "Model", "PreTrainedModel"))

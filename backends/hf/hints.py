@@ -1,0 +1,102 @@
+"""Training hints: `training_hints.json` with TrainingArguments' names, and a small helper that reads it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.core import Module
+
+HELPER = '''"""Training hints of {name}: arguments for transformers' Trainer, and parameter groups for its optimizer."""
+
+import json
+from pathlib import Path
+
+from torch import nn
+
+
+def training_arguments() -> dict:
+    """Keyword arguments for `transformers.TrainingArguments`."""
+    return json.loads((Path(__file__).parent / "training_hints.json").read_text(encoding="utf-8"))
+
+
+def parameter_groups(model: nn.Module) -> list[dict]:
+    """Two groups: matrices decay, vectors (norms and biases) do not."""
+    decay = training_arguments().get("weight_decay", 0.0)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {{"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": decay}},
+        {{"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0}},
+    ]
+'''
+
+
+BIAS_UPDATE = '''
+
+class RouterBiasUpdate(TrainerCallback):
+    """Balances experts by their routers' biases (Wang et al. 2024, algorithm 1), after every optimizer step.
+
+    A bias moves by `update_rate` against the sign of the expert's load minus the mean load, unless the load is within
+    `target_imbalance` (a share of the mean) of it. Pass an instance to `Trainer(callbacks=[...])`.
+    """
+
+    def __init__(self, update_rate: float = {update_rate}, target_imbalance: float = {target_imbalance}) -> None:
+        self.update_rate = update_rate
+        self.target_imbalance = target_imbalance
+        self.loads = {{}}
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        for module in model.modules():
+            if hasattr(module, "e_score_correction_bias"):
+                module.register_forward_hook(self.count)
+
+    def count(self, router, inputs, outputs):
+        if router.training:
+            experts = router.e_score_correction_bias.numel()
+            load = torch.bincount(outputs[2].flatten(), minlength=experts).float()
+            self.loads[router] = self.loads.get(router, 0) + load
+
+    @torch.no_grad()
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        for router, load in self.loads.items():
+            deviation = load - load.mean()
+            deviation[deviation.abs() <= self.target_imbalance * load.mean()] = 0
+            router.e_score_correction_bias -= self.update_rate * deviation.sign()
+        self.loads.clear()
+'''
+
+
+def training_arguments(hints: dict[str, Any]) -> dict[str, Any]:
+    """The hints that were written, by TrainingArguments' names."""
+    arguments: dict[str, Any] = {}
+    if "lr_peak" in hints:
+        arguments["learning_rate"] = hints["lr_peak"]
+    if "lr_floor_ratio" in hints:
+        arguments["lr_scheduler_type"] = "cosine_with_min_lr"
+        arguments["lr_scheduler_kwargs"] = {"min_lr_rate": hints["lr_floor_ratio"]}
+    if "betas" in hints:
+        arguments["adam_beta1"], arguments["adam_beta2"] = hints["betas"][:2]
+    renamed = {
+        "weight_decay": "weight_decay",
+        "grad_clip": "max_grad_norm",
+        "warmup_steps_ratio": "warmup_ratio",
+        "checkpointing": "gradient_checkpointing",
+    }
+    return arguments | {ours: hints[key] for key, ours in renamed.items() if key in hints}
+
+
+def hint_files(module: Module, model: Model) -> dict[str, str]:
+    """The two files, where the spec has hints or routers to balance; none otherwise."""
+    hints: dict[str, Any] = {}
+    for op in module.all("hints"):
+        hints.update(op.attributes)
+    arguments = training_arguments(hints)
+    corrections = [op["bias_correction"] for op in model.moe if op["bias_correction"] is not None]
+    if not arguments and not corrections:
+        return {}
+    helper = HELPER.format(name=model.prefix)
+    if corrections:
+        helper = helper.replace("from torch import nn\n", "import torch\nfrom torch import nn\nfrom transformers import TrainerCallback\n")
+        helper += BIAS_UPDATE.format(**corrections[0])
+    return {"training_hints.json": json.dumps(arguments, indent=2, sort_keys=True) + "\n", "training.py": helper}

@@ -1,0 +1,121 @@
+"""`eulerc build SPEC --emit hf -o DIR`"""
+
+from __future__ import annotations
+
+import sys
+from difflib import unified_diff
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eulerc.cli.common import checked, fail, show
+
+
+class Emit(StrEnum):
+    """What to write."""
+
+    hf = "hf"
+    modeling = "modeling"
+    config = "config"
+
+
+class Weights(StrEnum):
+    """Which weights to write."""
+
+    random = "random"
+    none = "none"
+
+
+class Dtype(StrEnum):
+    """Dtype of the weights."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+
+
+class Layout(StrEnum):
+    """One Python file, or config and model apart."""
+
+    single = "single"
+    split = "split"
+
+
+def build(
+    spec: Annotated[str, typer.Argument(help="Spec file, preset, .eir file, or - for standard input.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Directory, or file for --emit modeling and config.")],
+    emit: Annotated[Emit, typer.Option(help="What to write.")] = Emit.hf,
+    weights: Annotated[Weights, typer.Option(help="Random weights, or none.")] = Weights.random,
+    dtype: Annotated[Dtype | None, typer.Option(help="Dtype of the weights; the spec's if not given.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the weights; the spec's if not given.")] = None,
+    layout: Annotated[Layout, typer.Option(help="One Python file, or two.")] = Layout.single,
+    no_tokenizer: Annotated[bool, typer.Option("--no-tokenizer", help="Leave the tokenizer out.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a directory that eulerc did not make.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 with a diff if the output differs.")] = False,
+) -> None:
+    """Build a Hugging Face model directory.
+
+    Example: eulerc build smollm2-135m --emit hf -o out/smollm2
+    """
+    from eulerc.backends.hf.build import Options
+
+    options = Options(
+        weights=weights.value,
+        dtype=dtype.value if dtype else None,
+        seed=seed,
+        layout=layout.value,
+        tokenizer=not no_tokenizer,
+        force=force,
+        progress=_progress() if sys.stderr.isatty() else None,
+    )
+    result = checked(spec)
+    show(result.diagnostics, result.texts)
+    if result.module is None or result.loaded is None:
+        raise typer.Exit(1)
+    _run(result.module, result.loaded, output, emit, options, check)
+
+
+def _run(module: object, loaded: object, output: Path, emit: Emit, options: object, check: bool) -> None:
+    from eulerc.backends.hf import build as backend
+    from eulerc.backends.hf.exchange import OutputError
+    from eulerc.backends.hf.tokenizer import TokenizerError
+
+    try:
+        if check:
+            _check(backend.difference(module, loaded, output, options))  # type: ignore[arg-type]
+        elif emit is Emit.hf:
+            backend.build(module, loaded, output, options)  # type: ignore[arg-type]
+            typer.echo(f"wrote {output}", err=True)
+        else:
+            _single(backend.text_files(module, loaded, options), emit, output)  # type: ignore[arg-type]
+    except (OutputError, TokenizerError) as error:
+        typer.echo(f"error[{error.code}]: {error}" + (f"\n  = help: {error.help}" if error.help else ""), err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        fail(f"cannot write {output}: {error.strerror}", 1)
+
+
+def _single(files: dict[str, bytes], emit: Emit, output: Path) -> None:
+    name = "config.json" if emit is Emit.config else next(name for name in files if name.startswith("modeling_"))
+    output.write_bytes(files[name])
+    typer.echo(f"wrote {output}", err=True)
+
+
+def _check(differences: dict[str, tuple[str, str]]) -> None:
+    for name, (there, expected) in differences.items():
+        lines = unified_diff(there.splitlines(), expected.splitlines(), f"there/{name}", f"expected/{name}", lineterm="")
+        typer.echo("\n".join(lines))
+    if differences:
+        raise typer.Exit(1)
+
+
+def _progress():  # type: ignore[no-untyped-def]
+    def advance(done: int, total: int) -> None:
+        share = done / total if total else 1.0
+        end = "\n" if done >= total else ""
+        sys.stderr.write(f"\rweights {done / 1e6:.0f} of {total / 1e6:.0f} MB [{'#' * int(30 * share):<30}]{end}")
+        sys.stderr.flush()
+
+    return advance

@@ -1,0 +1,58 @@
+"""What commands share: reading a source, showing findings."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from eulerc.api import Linted, compile, lint
+from eulerc.diagnostics.model import Diagnostic, Diagnostics
+from eulerc.diagnostics.render import render, summary
+from eulerc.diagnostics.suggest import closest
+from eulerc.ir.core import Module
+from eulerc.presets.catalogue import catalogue
+
+
+def checked(source: str) -> Linted:
+    """Lints a file, a preset, or standard input (`-`); a missing source is a usage error."""
+    try:
+        return lint("<stdin>", sys.stdin.buffer.read()) if source == "-" else lint(source)
+    except FileNotFoundError:
+        suggestion = closest(source, catalogue())
+        hint = f"; did you mean {suggestion}?" if suggestion else "; see `eulerc presets list`"
+        fail(f"{source} is neither a file nor a preset{hint}", 2)
+    except (OSError, UnicodeError) as error:
+        fail(f"cannot read {source}: {error.strerror if isinstance(error, OSError) else error}", 2)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Prints an error and leaves with `code`."""
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+def show(diagnostics: Sequence[Diagnostic], texts: dict[str, str]) -> None:
+    """Prints findings to stderr."""
+    if diagnostics:
+        color = sys.stderr.isatty()
+        typer.echo(render(diagnostics, texts, color=color).rstrip("\n"), err=True)
+        typer.echo(summary(diagnostics), err=True)
+
+
+def compiled(source: str, stage: str = "module") -> Module:
+    """The module of a source at `stage`; findings go to stderr, errors end the command with 1."""
+    result = checked(source)
+    show(result.diagnostics, result.texts)
+    if result.loaded is None or result.module is None:
+        raise typer.Exit(1)
+    if stage == "module":
+        return result.module
+    module = compile(result.loaded, Diagnostics(), stage)
+    if module is None:
+        raise typer.Exit(1)
+    if module.stage != stage:
+        fail(f"{source} is at stage {module.stage}, which is past {stage}", 2)
+    return module

@@ -1,0 +1,65 @@
+"""`eulerc lint SPEC...`"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from eulerc import __version__
+from eulerc.cli.common import checked, show
+from eulerc.diagnostics.model import Diagnostic
+
+
+class Format(StrEnum):
+    """How findings are printed."""
+
+    text = "text"
+    concise = "concise"
+    json = "json"
+    github = "github"
+    sarif = "sarif"
+
+
+class FailOn(StrEnum):
+    """From which severity on the exit code is 1."""
+
+    error = "error"
+    warning = "warning"
+
+
+def lint(
+    specs: Annotated[list[str], typer.Argument(help="Spec files, presets, .eir files, or - for standard input.")],
+    format: Annotated[Format, typer.Option(help="How to print findings.")] = Format.text,
+    fail_on: Annotated[FailOn, typer.Option(help="Severity from which on the exit code is 1.")] = FailOn.error,
+) -> None:
+    """Check specs against every rule of the language.
+
+    Example: eulerc lint spec.yaml --format github --fail-on warning
+    """
+    findings: list[Diagnostic] = []
+    texts: dict[str, str] = {}
+    for spec in specs:
+        result = checked(spec)
+        findings += result.diagnostics
+        texts |= result.texts
+    _print(findings, texts, format)
+    bad = ("error",) if fail_on is FailOn.error else ("error", "warning")
+    if any(item.severity in bad for item in findings):
+        raise typer.Exit(1)
+
+
+def _print(findings: list[Diagnostic], texts: dict[str, str], format: Format) -> None:
+    if format is Format.text:
+        show(findings, texts)
+        return
+    from eulerc.diagnostics import formats
+
+    printed = {
+        Format.concise: lambda: formats.concise(findings),
+        Format.json: lambda: formats.as_json(findings),
+        Format.github: lambda: formats.github(findings),
+        Format.sarif: lambda: formats.sarif(findings, __version__),
+    }[format]()
+    typer.echo(printed.rstrip("\n"))

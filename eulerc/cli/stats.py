@@ -1,0 +1,45 @@
+"""`eulerc stats SPEC`"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from eulerc.cli.common import compiled
+
+
+def stats(
+    spec: Annotated[str, typer.Argument(help="Spec file, preset, .eir file, or - for standard input.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seq_len: Annotated[int | None, typer.Option(min=1, help="Length at which work and state are counted.")] = None,
+) -> None:
+    """Count parameters, cache bytes and FLOPs.
+
+    Example: eulerc stats smollm2-135m --seq-len 4096 --json
+    """
+    from eulerc.ir.stats import statistics
+
+    numbers = statistics(compiled(spec), seq_len)
+    typer.echo(json.dumps(numbers, indent=2) if as_json else _table(numbers))
+
+
+def _table(numbers: dict[str, Any]) -> str:
+    parameters, cache, flops = numbers["parameters"], numbers["kv_cache"], numbers["flops_per_token"]
+    rows = (
+        ("model", numbers["model"]),
+        ("layers", numbers["layers"]),
+        ("parameters", parameters["total"]),
+        ("  active, with head, without input embedding", parameters["active"]),
+        ("  active, with head and input embedding", parameters["active_with_embedding"]),
+        ("  input embedding", parameters["embedding"]),
+        ("weights, bytes", numbers["weights"]["bytes"]),
+        ("KV cache, bytes a token", cache["bytes_per_token"]),
+        (f"KV cache, bytes at length {numbers['seq_len']}", cache["bytes_per_sequence"]),
+        ("forward FLOPs a token, causal", flops["forward"]),
+        ("forward FLOPs a token, unmasked", flops["unmasked"]),
+        ("training FLOPs a token", flops["training"]),
+    )
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value:>24,}" if isinstance(value, int) else f"{name:<{width}}  {value:>24}" for name, value in rows)

@@ -1,0 +1,196 @@
+"""From the spec tree to stage `arch`: blocks read against their schemas, templates instantiated, schedule laid out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from attrs import frozen
+
+from eulerc.diagnostics.model import Diagnostics
+from eulerc.frontend import blocks, tree
+from eulerc.frontend.compose import Spec
+from eulerc.frontend.model_rules import check_embedding, check_head, check_model
+from eulerc.frontend.schedule import layers_of
+from eulerc.frontend.schema import Reader
+from eulerc.frontend.templates import Templates
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Block, Module, Op, Symbol
+from eulerc.ir.definition import definition
+
+INIT = re.compile(r"normal_(\d*\.?\d+(?:e-?\d+)?)")
+
+
+@frozen
+class _Blocks:
+    """The model-wide blocks, read."""
+
+    model: Values
+    tokenizer: Values | None
+    embedding: Values
+    head: Values
+    hints: Values
+    expect: Values
+    meta: Values
+
+
+def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
+    """Stage `arch` of a spec, or None when it has errors; all of them are in `diagnostics`."""
+    reader = Reader(diagnostics, {})
+    root = spec.root
+    entries = {entry.key: entry for entry in reader.known_entries(root, _known_keys(root, diagnostics), "")}
+    if not _check_version(entries, root, diagnostics):
+        return None
+    read = _read_blocks(reader, entries, root)
+    _check_required(entries, root, diagnostics)
+    if any(key not in read.model.given for key in ("d_model", "vocab_size", "max_seq_len", "name")):
+        return None
+    context = ModelContext(read.model, read.embedding, read.head, read.hints)
+    report = Report(diagnostics)
+    check_model(context, report)
+    check_embedding(context, report)
+    std = _initializer_std(read.hints, report)
+    templates = Templates(entries["layer_templates"].value, spec.environment, context, reader)
+    layers = layers_of(entries["layer_schedule"].value, templates.names, reader)
+    names = [templates.instance(layer) for layer in layers]
+    templates.check_unused({layer.template for layer in layers})
+    _report_unused_defaults(context, report)
+    if diagnostics.has_errors or not names:
+        return None
+    schedule = [Symbol(name) for name in names if name is not None]
+    head = _head_op(context, templates.op(str(names[-1])), report)
+    ops = (
+        _spec_op(context, std, read),
+        *_optional_ops(read, reader),
+        _embedding_op(context),
+        *templates.ops(),
+        Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
+        head,
+    )
+    if diagnostics.has_errors:
+        return None
+    return Module("arch", Op("model", symbol=identifier(read.model.given["name"]), body=Block(ops=ops), span=root.span))
+
+
+def _known_keys(root: tree.Mapping, diagnostics: Diagnostics) -> tuple[str, ...]:
+    for entry in root:
+        if entry.key in blocks.LATER:
+            diagnostics.error(
+                "E0204",
+                f"{entry.key} is not in this version of the language",
+                entry.key_span,
+                f"{blocks.LATER[entry.key]}: not compiled yet",
+                help=f"take {entry.key} out",
+            )
+    return (*blocks.TOP_LEVEL, *(entry.key for entry in root if entry.key in blocks.LATER))
+
+
+def _check_version(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> bool:
+    entry = entries.get("schema_version")
+    if entry is None:
+        diagnostics.error("E0201", "the spec has no schema_version", root.span, "needs schema_version", help="add `schema_version: 1`")
+        return True
+    value = entry.value.value if isinstance(entry.value, tree.Scalar) else None
+    if value == 1 and not isinstance(value, bool) and isinstance(value, int):
+        return True
+    diagnostics.error("E0207", "unknown schema_version", entry.value.span, "this compiler reads version 1", help="write `schema_version: 1`")
+    return False
+
+
+def _check_required(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> None:
+    for key in blocks.REQUIRED_TOP_LEVEL[1:]:
+        if key not in entries:
+            diagnostics.error("E0201", f"the spec has no {key}", root.span, f"needs {key}", help=f"add `{key}:` ({blocks.TOP_LEVEL[key]})")
+
+
+def _read_blocks(reader: Reader, entries: Mapping[str, tree.Entry], root: tree.Mapping) -> _Blocks:
+    def read(key: str, fields: Any) -> Values:
+        node = entries[key].value if key in entries else None
+        return reader.block(node, {} if node is None and key == "model" else fields, key, root.span)
+
+    if "compatibility" in entries:
+        reader.block(entries["compatibility"].value, blocks.COMPATIBILITY, "compatibility", root.span)
+    return _Blocks(
+        model=read("model", blocks.MODEL),
+        tokenizer=read("tokenizer_contract", blocks.TOKENIZER) if "tokenizer_contract" in entries else None,
+        embedding=read("embedding", blocks.EMBEDDING),
+        head=read("head", blocks.HEAD),
+        hints=read("training_hints", blocks.HINTS),
+        expect=read("expect", blocks.EXPECT),
+        meta=read("meta", blocks.META),
+    )
+
+
+def identifier(name: str) -> str:
+    """A name as a Python identifier in snake case; `model` if nothing is left of it."""
+    words = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+    return f"m{words}" if words[:1].isdigit() else words or "model"
+
+
+def _initializer_std(hints: Values, report: Report) -> Decimal:
+    written = hints.value("init")
+    match = INIT.fullmatch(written)
+    try:
+        std = Decimal(match.group(1)) if match else Decimal(0)
+    except InvalidOperation:
+        std = Decimal(0)
+    if not 0 < std <= 1:
+        report.error("E0208", f"init {written!r} is not a distribution", hints.where("init"), "not `normal_STD`", help="write normal_0.02")
+    return std
+
+
+def _spec_op(context: ModelContext, std: Decimal, read: _Blocks) -> Op:
+    model = context.model
+    attributes = {
+        "name": model.given["name"],
+        "family_hint": model.get("family_hint"),
+        "d_model": context.d_model,
+        "vocab_size": context.number("vocab_size"),
+        "max_seq_len": model.given["max_seq_len"],
+        "dtype": model.value("dtype"),
+        "init_std": str(std),
+        "seed": read.hints.value("seed"),
+        "target_params": model.get("target_params"),
+    }
+    return Op("spec", attributes=attributes, span=model.span, spans=model.spans)
+
+
+def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
+    ops = []
+    if read.tokenizer is not None:
+        attributes = {name: read.tokenizer.value(name) for name in blocks.TOKENIZER}
+        ops.append(Op("tokenizer", attributes=attributes, span=read.tokenizer.span, spans=read.tokenizer.spans))
+    hints = {name: value for name, value in read.hints.given.items() if name not in ("init", "seed", "dropout")}
+    for name, given, values in (("hints", hints, read.hints), ("expect", read.expect.given, read.expect), ("meta", read.meta.given, read.meta)):
+        if given:
+            ops.append(Op(name, attributes=dict(given), span=values.span, spans=values.spans))
+    if reader.extensions:
+        ops.append(Op("extensions", attributes={"keys": reader.extensions}))
+    return ops
+
+
+def _embedding_op(context: ModelContext) -> Op:
+    values = context.embedding
+    names = ("positional", "position_offset", "scale", "scale_rounding")
+    attributes = {name: values.value(name) for name in names}
+    attributes["dropout"] = context.hints.value("dropout")
+    return Op("embedding", attributes=attributes, span=values.span, spans=values.spans)
+
+
+def _head_op(context: ModelContext, last: Op, report: Report) -> Op:
+    tied = check_head(context, report)
+    values = context.head
+    wiring = next(op for op in last.ops if op.name == "wiring")
+    norm = values.get("norm") or ("none" if wiring["position"] == "post" else "last")
+    attributes = {name: values.value(name) for name in ("bias", "logit_softcap", "logit_scale")}
+    body = tuple(op for op in last.ops if definition(op.name).axis == "norm") if norm == "last" else ()
+    return Op("head", attributes={"tied": tied, **attributes}, body=Block(ops=body), span=values.span, spans=values.spans)
+
+
+def _report_unused_defaults(context: ModelContext, report: Report) -> None:
+    for key in ("n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio", "norm_eps"):
+        if key in context.model and key not in context.used:
+            report.warning("W0203", f"model.{key} is not used", context.model.where(key), "every layer sets its own, or has no use for it")
+

@@ -1,0 +1,153 @@
+"""The layer schedule: runs, patterns, overrides of runs and of single layers, laid out layer by layer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import evolve, frozen
+
+from eulerc.diagnostics.suggest import closest
+from eulerc.frontend import blocks, tree
+from eulerc.frontend.schema import Reader, plain
+from eulerc.ir.context import Values
+from eulerc.ir.span import Span
+
+MAX_LAYERS = 4096
+RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
+
+
+@frozen
+class Layer:
+    """One layer: its template, the template's parameters, and what replaces keys of it."""
+
+    index: int
+    template: str
+    span: Span
+    parameters: tree.Mapping | None = None
+    overrides: tuple[tree.Mapping, ...] = ()
+
+
+def layers_of(node: tree.Node, templates: Iterable[str], reader: Reader) -> list[Layer]:
+    """Every layer of the schedule, in order; errors are reported."""
+    if not isinstance(node, tree.Sequence) or not node.items:
+        reader.diagnostics.error("E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`")
+        return []
+    layers: list[Layer] = []
+    for position, item in enumerate(node.items):
+        layers += _Run(item, f"layer_schedule[{position}]", tuple(templates), reader).layers(len(layers))
+        if len(layers) > MAX_LAYERS:
+            reader.diagnostics.error("E0502", f"more than {MAX_LAYERS} layers", item.span, "this run goes beyond", help="repeat less")
+            return []
+    return layers
+
+
+@frozen
+class _Run:
+    node: tree.Node
+    path: str
+    templates: tuple[str, ...]
+    reader: Reader
+
+    def layers(self, start: int) -> list[Layer]:
+        values = self.reader.block(self.node, blocks.ENTRY, self.path, self.node.span)
+        names = self.names(values)
+        if names is None or not isinstance(self.node, tree.Mapping):
+            return []
+        parameters = self.mapping("with")
+        override = self.mapping("override")
+        overrides = (override,) if override is not None else ()
+        layers = [
+            Layer(start + offset, name, self.node.span, parameters, overrides) for offset, name in enumerate(self.cut(names, values))
+        ]
+        return self.single(layers, start)
+
+    def mapping(self, key: str) -> tree.Mapping | None:
+        node = self.node.get(key) if isinstance(self.node, tree.Mapping) else None
+        if node is not None and not isinstance(node, tree.Mapping):
+            self.reader.wrong_kind(node, f"{self.path}.{key}", "is not a mapping", "mapping")
+            return None
+        return node
+
+    def names(self, values: Values) -> list[str] | None:
+        """The templates of one round of the run."""
+        if (values.get("template") is None) == (values.get("pattern") is None):
+            if values.given or not values.spans:
+                self.reader.diagnostics.error(
+                    "E0503", "a run needs either template or pattern", values.span, "one of the two", help="write `template: NAME`"
+                )
+            return None
+        if values.get("template") is not None:
+            names = [(values.get("template"), values.where("template"))]
+        else:
+            names = [(name, values.where(f"pattern[{i}]")) for i, item in enumerate(values.get("pattern")) for name in _expanded(item)]
+        return [name for name, _ in names] if all([self.known(name, span, values) for name, span in names]) else None
+
+    def known(self, name: str, span: Span, values: Values) -> bool:
+        if name in self.templates:
+            return True
+        suggestion = closest(name, self.templates)
+        self.reader.diagnostics.error(
+            "E0504", f"no template is called {name!r}", span, "not among layer_templates",
+            help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(self.templates) or 'none'}",
+        )
+        return False
+
+    def cut(self, names: list[str], values: Values) -> list[str]:
+        """The run's templates: `repeat` rounds, or as many layers as `layers` says."""
+        length = values.get("layers")
+        if length is None:
+            return names * min(values.value("repeat"), MAX_LAYERS + 1)
+        if "repeat" in values:
+            self.reader.diagnostics.error(
+                "E0505", "repeat and layers together", values.where("layers"), "also sets the run's length", help="keep one of the two"
+            )
+        return (names * -(-length // len(names)))[:length]
+
+    def single(self, layers: list[Layer], start: int) -> list[Layer]:
+        """Adds the overrides of single layers."""
+        node = self.node.get("override_at") if isinstance(self.node, tree.Mapping) else None
+        for item in node.items if isinstance(node, tree.Sequence) else ():
+            chosen, override = self.chosen(item, start, start + len(layers))
+            layers = [evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer for layer in layers]
+        return layers
+
+    def chosen(self, item: tree.Node, start: int, end: int) -> tuple[set[int], tree.Mapping]:
+        empty = tree.Mapping((), item.span)
+        entry = item.entry("layers") if isinstance(item, tree.Mapping) else None
+        if entry is None or not isinstance(item, tree.Mapping):
+            self.reader.diagnostics.error(
+                "E0506", "override_at without layers", item.span, "which layers?", help='write `layers: "0-2, 5"`'
+            )
+            return set(), empty
+        indices = _indices(plain(entry.value))
+        if indices is None or not indices or min(indices) < start or max(indices) >= end:
+            self.reader.diagnostics.error(
+                "E0506", f"layers {plain(entry.value)!r} are not layers of this run", entry.value.span, f"the run is {start}-{end - 1}",
+                help=f'write indices and ranges, like "{start}-{end - 1}"',
+            )
+            return set(), empty
+        return indices, tree.Mapping(tuple(other for other in item if other.key != "layers"), item.span)
+
+
+def _expanded(item: Any) -> list[str]:
+    return [item] if isinstance(item, str) else [item["template"]] * item.get("repeat", 1)
+
+
+def _indices(written: Any) -> set[int] | None:
+    """The layers that `5`, `"0-2"` or `"0-2, 5"` name; None if it names none."""
+    if isinstance(written, int) and not isinstance(written, bool):
+        return {written}
+    if not isinstance(written, str) or len(written) > 10000:
+        return None
+    indices: set[int] = set()
+    for part in written.split(","):
+        match = RANGE.fullmatch(part.strip())
+        if match is None or len(part) > 20:
+            return None
+        first, last = int(match.group(1)), int(match.group(2) or match.group(1))
+        if last > MAX_LAYERS or first > last:
+            return None
+        indices.update(range(first, last + 1))
+    return indices

@@ -1,0 +1,235 @@
+"""Layer templates: parameters, overrides and `${...}` put in, read against the ops they choose."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from attrs import evolve
+
+from eulerc.diagnostics.suggest import closest
+from eulerc.frontend import blocks, tree
+from eulerc.frontend.environment import Environment
+from eulerc.frontend.expression import mentions_layer, resolve
+from eulerc.frontend.schedule import Layer
+from eulerc.frontend.schema import Reader, plain
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Block, Op
+from eulerc.ir.definition import Definition, by_axis, definition
+
+NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
+MIXER_BLOCKS = ("attention",)
+
+
+class Templates:
+    """The templates of a spec and the instances made of them, each distinct one once."""
+
+    def __init__(self, node: tree.Node, environment: Environment, context: ModelContext, reader: Reader) -> None:
+        self.environment, self.context, self.reader = environment, context, reader
+        self.bodies: dict[str, tree.Mapping] = {}
+        self.instances: dict[str, Op] = {}
+        self._made: dict[Any, str | None] = {}
+        self._variants: dict[str, list[str]] = {}
+        self._collect(node)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.bodies)
+
+    def op(self, name: str) -> Op:
+        return self.instances[name]
+
+    def ops(self) -> tuple[Op, ...]:
+        return tuple(self.instances.values())
+
+    def _collect(self, node: tree.Node) -> None:
+        if not isinstance(node, tree.Mapping):
+            self.reader.wrong_kind(node, "layer_templates", "is not a mapping", "mapping of names to templates")
+            return
+        for entry in node:
+            if not NAME.fullmatch(entry.key):
+                self.reader.diagnostics.error(
+                    "E0210", f"{entry.key!r} cannot name a template", entry.key_span, "letters, digits and single _ only", help="like local_attention"
+                )
+            if isinstance(entry.value, tree.Mapping):
+                self.bodies[entry.key] = entry.value
+            else:
+                self.reader.wrong_kind(entry.value, f"layer_templates.{entry.key}", "is not a mapping", "mapping")
+
+    def check_unused(self, used: set[str]) -> None:
+        """Templates outside the schedule are read all the same, so that their errors show."""
+        for name, body in self.bodies.items():
+            if name not in used:
+                self.reader.diagnostics.warning("W0501", f"template {name} is in no run of the schedule", body.span, "compiled into nothing")
+                self._lower(name, Layer(0, name, body.span), body)
+
+    def instance(self, layer: Layer) -> str | None:
+        """The name of the instance for one layer; None where it has errors."""
+        body = self.bodies[layer.template]
+        by_layer = any(mentions_layer(node) for node in (body, layer.parameters, *layer.overrides) if node is not None)
+        key = (layer.template, id(layer.parameters), tuple(map(id, layer.overrides)), layer.index if by_layer else None)
+        if key not in self._made:
+            op = self._lower(layer.template, layer, body)
+            self._made[key] = op if op is None else self._named(layer.template, op)
+        return self._made[key]
+
+    def _named(self, name: str, op: Op) -> str:
+        variants = self._variants.setdefault(name, [])
+        for known in variants:
+            if self.instances[known].body == op.body:
+                return known
+        unique = name if not variants else f"{name}__{len(variants) + 1}"
+        variants.append(unique)
+        self.instances[unique] = evolve(op, symbol=unique)
+        return unique
+
+    def _lower(self, name: str, layer: Layer, body: tree.Mapping) -> Op | None:
+        before = len(self.reader.diagnostics.items)
+        parameters = self._parameters(name, body, layer)
+        environment = evolve(self.environment, params=parameters, layer_index=layer.index)
+        merged = tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span)
+        for override in layer.overrides:
+            merged = merge(merged, placed(override))
+        resolved = resolve(merged, environment, self.reader.diagnostics)
+        if not isinstance(resolved, tree.Mapping):
+            return None
+        report = Report(self.reader.diagnostics, (f"in template {name}, first used by layer {layer.index}",))
+        ops = _TemplateReader(self.reader, self.context, report, f"layer_templates.{name}").ops(resolved)
+        failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
+        return None if failed or ops is None else Op("template", symbol=name, body=Block(ops=ops), span=body.span)
+
+    def _parameters(self, name: str, body: tree.Mapping, layer: Layer) -> dict[str, Any]:
+        declared = body.get("params")
+        defaults = self._plain_mapping(declared, layer)
+        given = self._plain_mapping(layer.parameters, layer)
+        for key in given:
+            if key not in defaults:
+                suggestion = closest(key, defaults)
+                entry = layer.parameters.entry(key) if layer.parameters is not None else None
+                self.reader.diagnostics.error(
+                    "E0507", f"template {name} has no parameter {key!r}", entry.key_span if entry else layer.span, "not among its params",
+                    help=f"did you mean {suggestion}?" if suggestion else f"it has {', '.join(defaults) or 'none'}",
+                )
+        return {**defaults, **given}
+
+    def _plain_mapping(self, node: tree.Node | None, layer: Layer) -> dict[str, Any]:
+        if node is None:
+            return {}
+        if not isinstance(node, tree.Mapping):
+            self.reader.wrong_kind(node, "params", "is not a mapping", "mapping of names to values")
+            return {}
+        resolved = resolve(node, evolve(self.environment, layer_index=layer.index), self.reader.diagnostics)
+        values = plain(resolved)
+        return {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+
+
+def placed(override: tree.Mapping) -> tree.Mapping:
+    """An override with mixer blocks (`attention: {...}`) moved under `mixer`, where templates have them."""
+    mixers = tuple(entry for entry in override if entry.key in MIXER_BLOCKS)
+    if not mixers:
+        return override
+    rest = tree.Mapping(tuple(entry for entry in override if entry.key not in MIXER_BLOCKS), override.span)
+    mixer = tree.Entry("mixer", mixers[0].key_span, tree.Mapping(mixers, mixers[0].value.span))
+    return merge(rest, tree.Mapping((mixer,), override.span))
+
+
+def merge(base: tree.Mapping, over: tree.Mapping) -> tree.Mapping:
+    """`over` laid on `base`: mappings merge, anything else replaces."""
+    entries = {entry.key: entry for entry in base}
+    for entry in over:
+        below = entries.get(entry.key)
+        if below is not None and isinstance(below.value, tree.Mapping) and isinstance(entry.value, tree.Mapping):
+            entry = evolve(entry, value=merge(below.value, entry.value))
+        entries[entry.key] = entry
+    return tree.Mapping(tuple(entries.values()), base.span)
+
+
+class _TemplateReader:
+    """Reads one resolved template body into the ops of its parts."""
+
+    def __init__(self, reader: Reader, context: ModelContext, report: Report, path: str) -> None:
+        self.reader, self.context, self.report, self.path = reader, context, report, path
+
+    def ops(self, body: tree.Mapping) -> tuple[Op, ...] | None:
+        nodes = {entry.key: entry.value for entry in self.reader.known_entries(body, blocks.TEMPLATE_KEYS, self.path)}
+        for key in ("mixer", "ffn"):
+            if key not in nodes:
+                self.report.error("E0201", f"the template has no {key}", body.span, f"needs {key}", help=f"add `{key}:` with a `type`")
+        norm_node = nodes.get("norm", tree.Mapping((), body.span))
+        position, norm_body = without(norm_node, "position")
+        mixer = self.part("mixer", nodes.get("mixer"), None)
+        ffn = self.part("ffn", nodes.get("ffn"), None)
+        norm = self.part("norm", norm_body, "rmsnorm")
+        wiring = self.wiring(position, nodes.get("residual"), body)
+        parts = (mixer, ffn, norm, wiring)
+        return None if any(part is None for part in parts) else tuple(part for part in parts if part is not None)
+
+    def wiring(self, position: tree.Entry | None, residual: tree.Node | None, body: tree.Mapping) -> Op | None:
+        fields = definition("wiring").fields
+        read = self.reader.block(residual, blocks.RESIDUAL, f"{self.path}.residual", body.span)
+        given = {"residual" if key == "type" else key: value for key, value in read.given.items()}
+        spans = {"residual" if key == "type" else key: span for key, span in read.spans.items()}
+        if position is not None:
+            node = tree.Mapping((position,), position.value.span)
+            norm = self.reader.block(node, {"position": fields["position"]}, f"{self.path}.norm", body.span)
+            given.update(norm.given)
+            spans.update(norm.spans)
+        given["dropout"] = self.context.hints.value("dropout")
+        return definition("wiring").lower(Values(given, spans, read.span, fields), self.context, self.report)
+
+    def part(self, axis: str, node: tree.Node | None, default: str | None) -> Op | None:
+        """The op that one axis chooses."""
+        if node is None:
+            return None
+        if not isinstance(node, tree.Mapping):
+            self.reader.wrong_kind(node, f"{self.path}.{axis}", "is not a mapping", "mapping")
+            return None
+        chosen = self.chosen(axis, node, default)
+        values = chosen and self.values(axis, node, chosen)
+        if chosen is None or values is None:
+            return None
+        return chosen.lower(values, self.context, self.report)
+
+    def chosen(self, axis: str, node: tree.Mapping, default: str | None) -> type[Definition] | None:
+        entry = node.entry("type")
+        kinds = by_axis(axis)
+        name = plain(entry.value) if entry is not None else default
+        if name is None:
+            self.report.error("E0201", f"{axis} has no type", node.span, "needs a type", help=f"add `type:` ({', '.join(kinds)})")
+            return None
+        if isinstance(name, str) and name in kinds:
+            return kinds[name]
+        span = entry.value.span if entry is not None else node.span
+        if name in blocks.LATER_TYPES.get(axis, ()):
+            self.report.error("E0204", f"{axis} type {name} is not in this version of the language", span, "not compiled yet", help=f"there are {', '.join(kinds)}")
+            return None
+        suggestion = closest(str(name), kinds)
+        self.report.error(
+            "E0205", f"no {axis} is of type {name!r}", span, "unknown type",
+            help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(kinds)}",
+        )
+        return None
+
+    def values(self, axis: str, node: tree.Mapping, chosen: type[Definition]) -> Values | None:
+        """The values at the axis and in the block of the type chosen."""
+        before = len(self.reader.diagnostics.items)
+        path = f"{self.path}.{axis}"
+        level = chosen.fields if chosen.block is None else chosen.level_fields
+        known = ("type", *level, *((chosen.block,) if chosen.block is not None else ()))
+        entries = tuple(entry for entry in self.reader.known_entries(node, known, path) if entry.key not in ("type", chosen.block))
+        outer = self.reader.block(tree.Mapping(entries, node.span), level, path, node.span)
+        given, spans = dict(outer.given), dict(outer.spans)
+        if chosen.block is not None:
+            inner = self.reader.block(node.get(chosen.block), chosen.fields, f"{path}.{chosen.block}", node.span)
+            given.update(inner.given)
+            spans.update(inner.spans)
+        if any(item.severity == "error" for item in self.reader.diagnostics.items[before:]):
+            return None
+        return Values(given, spans, node.span, {**level, **chosen.fields})
+
+
+def without(node: tree.Node, key: str) -> tuple[tree.Entry | None, tree.Node]:
+    """A mapping's entry of that key, and the mapping without it."""
+    if not isinstance(node, tree.Mapping):
+        return None, node
+    return node.entry(key), tree.Mapping(tuple(entry for entry in node if entry.key != key), node.span)

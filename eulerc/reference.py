@@ -1,0 +1,140 @@
+"""The language described from its own definitions: JSON Schema, explanations, reference tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from typing import Any
+
+from eulerc.frontend import blocks
+from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
+
+BLOCKS: dict[str, Mapping[str, Field]] = {
+    "model": blocks.MODEL,
+    "tokenizer_contract": blocks.TOKENIZER,
+    "embedding": blocks.EMBEDDING,
+    "head": blocks.HEAD,
+    "training_hints": blocks.HINTS,
+    "compatibility": blocks.COMPATIBILITY,
+    "expect": blocks.EXPECT,
+    "meta": blocks.META,
+}
+AXES = ("mixer", "ffn", "norm")
+
+
+def page_of(code: str) -> str | None:
+    """The page of a diagnostic's code, or None."""
+    page = files("eulerc.diagnostics") / "pages" / f"{code}.md"
+    return page.read_text(encoding="utf-8") if page.is_file() else None
+
+
+def keys() -> dict[str, Field]:
+    """Every key of the language by its dotted path."""
+    found: dict[str, Field] = {}
+    for name, fields in BLOCKS.items():
+        found.update(_paths(name, fields))
+    for axis in AXES:
+        for kind in by_axis(axis).values():
+            found.update(_paths(axis, kind.level_fields))
+            found.update(_paths(axis if kind.block is None else f"{axis}.{kind.block}", kind.fields))
+    found.update(_paths("norm", {"position": definition("wiring").fields["position"]}))
+    found.update(_paths("residual", blocks.RESIDUAL))
+    found.update(_paths("layer_schedule[]", blocks.ENTRY))
+    return found
+
+
+def _paths(prefix: str, fields: Mapping[str, Field]) -> Iterator[tuple[str, Field]]:
+    for name, field in fields.items():
+        yield f"{prefix}.{name}", field
+        for block in _blocks(field):
+            yield from _paths(f"{prefix}.{name}", block.fields)
+
+
+def _blocks(field: Field) -> list[Block]:
+    kinds = field.kind.kinds if isinstance(field.kind, Either) else (field.kind,)
+    return [kind for kind in kinds if isinstance(kind, Block)]
+
+
+def explain_key(name: str) -> str | None:
+    """What a key means; a path's end is enough where it is the only one."""
+    found = {path: field for path, field in keys().items() if path == name or path.endswith(f".{name}")}
+    return "\n\n".join(describe(path, field) for path, field in found.items()) or None
+
+
+def describe(path: str, field: Field) -> str:
+    """A few lines on one key."""
+    lines = [path, f"  {field.doc}", f"  takes {field.kind.describe()}{' or null' if field.kind.nullable else ''}"]
+    meanings = getattr(field.kind, "meanings", None)
+    if meanings and len(meanings) < 12:
+        lines += [f"    {word}: {meaning}" for word, meaning in meanings.items()]
+    if field.unit:
+        lines.append(f"  unit: {field.unit}")
+    if field.inherit:
+        lines.append(f"  defaults to model.{field.inherit}")
+    elif field.default is not REQUIRED:
+        lines.append(f"  default: {shown(field.default)}")
+    else:
+        lines.append("  required")
+    return "\n".join(lines)
+
+
+def shown(value: Any) -> str:
+    """A default as YAML writes it."""
+    return {None: "not set", True: "true", False: "false"}.get(value, f"{value}") if not isinstance(value, list) else f"{value}"
+
+
+def explain_op(name: str) -> str:
+    """What an op of the IR is."""
+    kind = definition(name)
+    lines = [name, f"  {(kind.__doc__ or '').strip()}", f"  stages: {', '.join(sorted(kind.stages))}"]
+    for field_name, field in kind.fields.items():
+        lines.append("\n".join(f"  {line}" for line in describe(field_name, field).split("\n")))
+    return "\n".join(lines)
+
+
+def _axis_schema(axis: str) -> dict[str, Any]:
+    return {"oneOf": [_kind_schema(axis, word, kind) for word, kind in by_axis(axis).items()]}
+
+
+def _kind_schema(axis: str, word: str, kind: type[Definition]) -> dict[str, Any]:
+    schema = object_schema(kind.level_fields if kind.block is not None else kind.fields)
+    schema["description"] = (kind.__doc__ or "").strip()
+    schema["properties"] = {"type": {"const": word}, **schema["properties"]}
+    if kind.block is not None:
+        schema["properties"][kind.block] = object_schema(kind.fields)
+    if axis == "norm":
+        schema["properties"]["position"] = definition("wiring").fields["position"].json_schema()
+    if axis != "norm" or word != "rmsnorm":
+        schema["required"] = ["type", *schema["required"]]
+    return schema
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a spec; `${...}` strings stand anywhere a value may."""
+    template = {
+        "type": "object",
+        "properties": {
+            "params": {"type": "object"},
+            **{axis: _axis_schema(axis) for axis in AXES},
+            "residual": object_schema(blocks.RESIDUAL),
+        },
+        "required": ["mixer", "ffn"],
+        "additionalProperties": False,
+    }
+    properties: dict[str, Any] = {
+        "schema_version": {"const": 1, "description": blocks.TOP_LEVEL["schema_version"]},
+        "include": {"type": ["string", "array"], "description": "Files that bring templates and let values."},
+        "let": {"type": "object", "description": "Named numbers for ${let.NAME}."},
+        **{name: object_schema(fields) for name, fields in BLOCKS.items()},
+        "layer_templates": {"type": "object", "additionalProperties": template},
+        "layer_schedule": {"type": "array", "minItems": 1, "items": object_schema(blocks.ENTRY)},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "eulerc spec, schema version 1",
+        "type": "object",
+        "properties": properties,
+        "required": list(blocks.REQUIRED_TOP_LEVEL),
+        "additionalProperties": False,
+    }

@@ -1,0 +1,108 @@
+"""The numbers of a model: config fields by layer, layer kinds, the init plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.definition import definition
+from eulerc.ir.tensors import Init, TensorPlan
+
+
+def layer_kind(op: Op) -> str | None:
+    """The cache kind that an op asks for; None for ops without decode state."""
+    if not op.carries:
+        return None
+    return "sliding_attention" if op.get("window") is not None else "full_attention"
+
+
+def schedule(module: Module) -> list[Op]:
+    """The template of every layer, in order."""
+    templates = {str(op.symbol): op for op in module.all("template")}
+    stack = next(op for op in module.one("graph").ops if op.name == "stack")
+    return [templates[str(name)] for name in stack["schedule"]]
+
+
+def layer_types(module: Module) -> list[str]:
+    """transformers' `layer_types`: the cache kind of every layer."""
+    kinds = [[kind for kind in map(layer_kind, template.ops) if kind is not None] for template in schedule(module)]
+    return [found[0] if found else "moe" for found in kinds]
+
+
+def block_types(module: Module) -> list[str]:
+    """The layer class of every layer, by the name of its first template."""
+    blocks = {str(template): op["block"] for op in module.all("layer") for template in op["templates"]}
+    return [blocks[str(template.symbol)] for template in schedule(module)]
+
+
+def config_fields(module: Module) -> dict[str, Any]:
+    """`fields` that hold for the whole model, and `per_layer` for the numbers that differ between layers."""
+    layers = [_fields_of(template) for template in schedule(module)]
+    names = sorted({name for fields in layers for name in fields})
+    shared: dict[str, Any] = {}
+    differing: dict[str, Any] = {}
+    for name in names:
+        values = [fields[name] for fields in layers if name in fields]
+        shared[name] = values[0]
+        if any(value != values[0] for value in values):
+            differing[name] = [fields.get(name, values[0]) for fields in layers]
+    for op in module.one("graph").ops:
+        for name, value in _op_fields(op).items():
+            if shared.setdefault(name, value) != value:
+                raise ValueError(f"two values for config field {name}: {shared[name]} and {value}")
+    return {"fields": shared, "per_layer": differing}
+
+
+def _fields_of(template: Op) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for op in template.ops:
+        for name, value in _op_fields(op).items():
+            if fields.setdefault(name, value) != value:
+                raise ValueError(f"two values for config field {name} in template {template.symbol}")
+    return fields
+
+
+def _op_fields(op: Op) -> dict[str, Any]:
+    if op.name == "scale":
+        return {op["config"]: op["by"]}
+    if op.name == "softcap":
+        return {"final_logit_softcapping": op["cap"]}
+    if op.name == "dropout":
+        return {"hidden_dropout": op["p"]}
+    return definition(op.name).config_fields(op)
+
+
+def tensor_plan(module: Module) -> Iterator[TensorPlan]:
+    """Every tensor of the state dict, in the order of the model's modules."""
+    spec = module.one("spec")
+    width, dtype = spec["d_model"], spec["dtype"]
+    std = Init("normal", Decimal(spec["init_std"]))
+    graph = module.one("graph")
+    before = [op for op in graph.ops if op.name in ("embed", "embed_positions")]
+    for op in before:
+        yield from _module_tensors(op, f"model.{definition(op.name).module_name}", width, std, dtype)
+    for index, template in enumerate(schedule(module)):
+        for op in template.ops:
+            if op.get("module") is not None:
+                yield from _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
+    for op in graph.ops:
+        if op.get("module") is not None:
+            yield from _module_tensors(op, f"model.{op['module']}", width, std, dtype)
+    head = next(op for op in graph.ops if op.name == "unembed")
+    for tensor in _module_tensors(head, "lm_head", width, std, dtype):
+        tied = head["tied"] and tensor.name == "lm_head.weight"
+        yield TensorPlan(tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None)
+
+
+def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
+    for tensor in definition(op.name).tensors(op, width, std):
+        shape = tuple(int(size) for size in tensor.shape)
+        yield TensorPlan(f"{path}.{tensor.name}", shape, tensor.dtype or dtype, tensor.init, None, tensor.buffer)
+
+
+def rope_of(module: Module, op: Op) -> Op | None:
+    """The rotary table of an op."""
+    name = op.get("rope")
+    return next((rope for rope in module.all("rope") if rope.symbol == name), None) if isinstance(name, Symbol) else None

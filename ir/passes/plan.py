@@ -1,0 +1,205 @@
+"""layers -> module: equal structure becomes one class, numbers become config fields, caches get their kinds.
+
+It stands last: names and fields are given to the final ops. Two templates that differ only in sizes share a class;
+numbers that differ between layers are listed per layer. Attention layers that differ in having a window share a class
+too, since the library tells them apart by `layer_types`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from attrs import evolve, frozen
+
+from eulerc.ir.core import Block, Module, Op, Symbol
+from eulerc.ir.definition import ClassBinding, definition
+from eulerc.ir.naming import camel, class_prefix
+from eulerc.ir.numbers import config_fields, layer_kind
+
+BASES = {
+    "LatentAttention": "Attention",
+    "GatedMLP": "MLP",
+    "UnitOffsetRMSNorm": "RMSNorm",
+    "Float32RMSNorm": "RMSNorm",
+    "Float32LayerNorm": "LayerNorm",
+    "BiaslessLayerNorm": "LayerNorm",
+}
+"""The library's usual word for a class, where the component's own says more."""
+
+PARTS = {"SparseMoe": (("TopKRouter", "router"), ("GatedExperts", "experts"))}
+"""Classes that come with another: the library's word, and the component."""
+
+
+def plan(module: Module) -> Module:
+    """The module at stage `module`."""
+    classes = _Classes(module)
+    templates = tuple(classes.assign(op) for op in module.all("template"))
+    graph = classes.assign(module.one("graph"))
+    layers = classes.layers(templates)
+    rest = tuple(op for op in module.model.ops if op.name not in ("template", "graph"))
+    body = (*rest, *classes.ops(), *templates, *layers, graph)
+    planned = Module("module", evolve(module.model, body=Block(ops=body)))
+    config = Op("config", attributes=config_fields(planned))
+    return evolve(planned, model=evolve(planned.model, body=Block(ops=(*body, config))))
+
+
+@frozen
+class _Class:
+    key: str
+    base: str
+    template: str | None
+    attributes: dict[str, Any]
+
+
+class _Classes:
+    """The classes of the generated file, each distinct one once, in the order of first use."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.prefix = class_prefix(module.one("spec")["name"])
+        self.ropes = {op.symbol: op for op in module.all("rope")}
+        self.found: dict[str, _Class] = {}
+        ops = [(template.symbol, op) for template in module.all("template") for op in template.ops]
+        self.windows = self._windows(op for _, op in ops)
+        self.shared_width = any(op.name == "ffn.moe" and op["shared_size"] for _, op in ops)
+        for template, op in [*ops, *((None, op) for op in module.one("graph").ops)]:
+            self._register(op, template)
+        self.names = self._names()
+
+    def _windows(self, ops: Iterable[Op]) -> dict[str, set[bool]]:
+        """By all that is the same but the window: whether there are layers with and without one."""
+        windows: dict[str, set[bool]] = {}
+        for op in ops:
+            if op.get("window", "absent") != "absent":
+                windows.setdefault(self._window_key(op), set()).add(op["window"] is not None)
+        return windows
+
+    def _window_key(self, op: Op) -> str:
+        binding = self._bound(op)
+        facts = {name: value for name, value in binding.facts.items() if name != "sliding_window"} if binding else {}
+        return _text((op.name, facts, _slot_text(binding)))
+
+    def _bound(self, op: Op) -> ClassBinding | None:
+        rope = op.get("rope")
+        if isinstance(rope, Symbol):
+            op = op.replacing(rope=dict(self.ropes[str(rope)].attributes))
+        return definition(op.name).binding(op)
+
+    def key(self, op: Op) -> str | None:
+        binding = self._bound(op)
+        return None if binding is None else _text((binding.definition, self._facts(op, binding), _slot_text(binding)))
+
+    def _facts(self, op: Op, binding: ClassBinding) -> dict[str, Any]:
+        facts = dict(binding.facts)
+        if "sliding_window" in facts and len(self.windows[self._window_key(op)]) > 1:
+            facts["sliding_window"] = "by_layer"
+        if op.name == "ffn.gated" and not op["bias"] and self.shared_width:
+            facts["takes_intermediate_size"] = True
+        return facts
+
+    def _register(self, op: Op, template: str | None) -> str | None:
+        binding = self._bound(op)
+        key = self.key(op)
+        if binding is None or key is None or key in self.found or binding.component == "torch":
+            return key
+        slots = {name: self._slot(value, template) for name, value in binding.slots.items()}
+        attributes = {
+            "component": binding.component,
+            "definition": binding.definition,
+            "facts": self._facts(op, binding),
+            "slots": slots,
+        }
+        self.found[key] = _Class(key, BASES.get(binding.definition, binding.definition), template, attributes)
+        return key
+
+    def _slot(self, value: Any, template: str | None) -> Any:
+        """A slot that is itself a class is registered before the class that uses it."""
+        if not isinstance(value, Op):
+            return list(value) if isinstance(value, tuple) else value
+        self._register(value, template)
+        return value
+
+    def _names(self) -> dict[str, str]:
+        """Class names: prefix and the library's word, with the template's name between where that is not enough."""
+        counts: dict[str, int] = {}
+        for item in self.found.values():
+            counts[item.base] = counts.get(item.base, 0) + 1
+        names: dict[str, str] = {}
+        for key, item in self.found.items():
+            name = f"{self.prefix}{item.base}"
+            if counts[item.base] > 1:
+                name = f"{self.prefix}{camel(item.template or 'final')}{item.base}"
+            while name in names.values():
+                name = f"{self.prefix}{item.attributes['definition']}" if name != f"{self.prefix}{item.attributes['definition']}" else f"{name}2"
+            names[key] = name
+        return names
+
+    def name_of(self, op: Op) -> str | None:
+        binding = self._bound(op)
+        if binding is None:
+            return None
+        return binding.definition if binding.component == "torch" else self.names[str(self.key(op))]
+
+    def assign(self, holder: Op) -> Op:
+        """The template or graph with every module op bound to its class."""
+        assert holder.body is not None
+        ops = []
+        for op in holder.body.ops:
+            name = self.name_of(op)
+            ops.append(op if name is None else op.replacing(**{"class": name if "." in name else Symbol(name)}))
+        return evolve(holder, body=Block(holder.body.arguments, tuple(ops)))
+
+    def ops(self) -> tuple[Op, ...]:
+        ops = []
+        for key, item in self.found.items():
+            slots = {name: self._slot_name(value) for name, value in item.attributes["slots"].items()}
+            ops.append(Op("class", symbol=self.names[key], attributes={**item.attributes, "slots": slots}))
+        return tuple(ops)
+
+    def _slot_name(self, value: Any) -> Any:
+        if not isinstance(value, Op):
+            return value
+        name = str(self.name_of(value))
+        return name if "." in name else Symbol(name)
+
+    def layers(self, templates: tuple[Op, ...]) -> tuple[Op, ...]:
+        """One `layer` op for each distinct wiring of classes."""
+        groups: dict[str, list[str]] = {}
+        for template in templates:
+            groups.setdefault(_wiring(template), []).append(str(template.symbol))
+        several = len(groups) > 1
+        return tuple(
+            Op(
+                "layer",
+                symbol=f"{self.prefix}{camel(names[0]) if several else ''}DecoderLayer",
+                attributes={"block": names[0], "templates": [Symbol(name) for name in names]},
+            )
+            for names in groups.values()
+        )
+
+
+def _wiring(template: Op) -> str:
+    """What makes two templates one class: ops, classes, names and operands; numbers do not count."""
+    rows = []
+    for op in template.ops:
+        operands = [operand.name for operand in op.operands]
+        kind = layer_kind(op) if op.get("window", "absent") == "absent" else None
+        rows.append((op.name, str(op.get("class")), op.get("module"), op.get("config"), bool(op.get("round")), operands, kind))
+    return _text(rows)
+
+
+def _slot_text(binding: ClassBinding | None) -> Any:
+    if binding is None:
+        return None
+    return {name: (value.name, _structure(value)) if isinstance(value, Op) else value for name, value in binding.slots.items()}
+
+
+def _structure(op: Op) -> Mapping[str, Any]:
+    binding = definition(op.name).binding(op)
+    return {"definition": binding.definition if binding else None}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,135 @@
+"""Numbers of a model: parameters, decode state, work. Exact where they can be, with every convention named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.core import Module, Op
+from eulerc.ir.definition import Cost, definition
+from eulerc.ir.numbers import schedule, tensor_plan
+
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
+
+
+def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
+    """The numbers of `eulerc stats --json` for a module at stage `module`.
+
+    `seq_len` is the length at which work and state are counted; the model's longest by default.
+    """
+    spec = module.one("spec")
+    length = seq_len or spec["max_seq_len"]
+    return {
+        "schema": 1,
+        "model": spec["name"],
+        "seq_len": int(length),
+        "layers": len(schedule(module)),
+        "parameters": parameters(module),
+        "weights": {"dtype": spec["dtype"], "bytes": weight_bytes(module)},
+        "kv_cache": {"bytes_per_token": kv_bytes_per_token(module), "bytes_per_sequence": kv_bytes(module, length)},
+        "state": {"bytes_per_sequence": 0},
+        "flops_per_token": flops_per_token(module, length),
+    }
+
+
+def parameters(module: Module) -> dict[str, int]:
+    """Counts. `active` counts the head and not the input embedding; `active_with_embedding` counts both."""
+    total = embedding = active = 0
+    tied = 0
+    ops = _ops_by_path(module)
+    for tensor in tensor_plan(module):
+        if tensor.tied_to is not None:
+            tied = tensor.numel
+        if tensor.buffer or tensor.tied_to is not None:
+            continue
+        total += tensor.numel
+        if tensor.name.startswith("model.embed_tokens."):
+            embedding = tensor.numel
+        elif not tensor.name.startswith("model.embed_positions."):
+            path = next((path for path in ops if tensor.name.startswith(f"{path}.")), None)
+            op = ops[path] if path is not None else None
+            active += tensor.numel if op is None or path is None else _active(op, tensor.name[len(path) + 1 :], tensor.numel)
+    return {
+        "total": total,
+        "active": active + tied,
+        "active_with_embedding": active + tied + embedding - (embedding if tied else 0),
+        "embedding": embedding,
+        "non_embedding": total - embedding,
+    }
+
+
+def _active(op: Op, name: str, numel: int) -> int:
+    return definition(op.name).active(op, name, numel)
+
+
+def _ops_by_path(module: Module) -> dict[str, Op]:
+    """The ops that use fewer elements than they have, by module path."""
+    return {
+        f"model.layers.{index}.{op['module']}": op
+        for index, template in enumerate(schedule(module))
+        for op in template.ops
+        if op.name == "ffn.moe"
+    }
+
+
+def weight_bytes(module: Module) -> int:
+    """Bytes of all tensors that are written."""
+    return sum(tensor.numel * BYTES[tensor.dtype] for tensor in tensor_plan(module) if tensor.tied_to is None)
+
+
+def _state_elements(op: Op, length: int) -> int:
+    elements = 0
+    for state in op.carries:
+        size = 2 if state.kind == "kv" else 1
+        for extent in state.dims:
+            if isinstance(extent, int):
+                size *= int(extent)
+            elif extent == "t":
+                size *= length
+            elif extent.startswith("t<="):
+                size *= min(length, int(extent[3:]))
+        elements += size
+    return elements
+
+
+def kv_bytes(module: Module, length: int) -> int:
+    """Bytes of the cache of one sequence of `length` tokens."""
+    width = BYTES[module.one("spec")["dtype"]]
+    return sum(width * _state_elements(op, length) for template in schedule(module) for op in template.ops)
+
+
+def kv_bytes_per_token(module: Module) -> int:
+    """Growth of the cache per token once every window is full."""
+    far = 2**40
+    return kv_bytes(module, far + 1) - kv_bytes(module, far)
+
+
+def _costs(module: Module) -> list[Cost]:
+    width = module.one("spec")["d_model"]
+    return [definition(op.name).cost(op, width) for template in schedule(module) for op in template.ops]
+
+
+def executed_flops(module: Module, length: int) -> int:
+    """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key."""
+    spec = module.one("spec")
+    per_token = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(spec["vocab_size"])
+    pairs = sum(cost.attention for cost in _costs(module))
+    return 2 * (per_token * length + pairs * length * length)
+
+
+def flops_per_token(module: Module, length: int) -> dict[str, int]:
+    """FLOPs of a forward pass over `length` tokens, divided by `length` (rounded down).
+
+    `forward` counts the pairs that causality and windows leave; `unmasked` counts all pairs, as an eager attention
+    executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1).
+    """
+    spec = module.one("spec")
+    linear = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(spec["vocab_size"])
+    causal = sum(cost.attention * visible_pairs(length, cost.window) for cost in _costs(module))
+    forward = 2 * (linear * length + causal) // length
+    return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * forward}
+
+
+def visible_pairs(length: int, window: int | None) -> int:
+    """Pairs of query and key that causality and a window leave among `length` tokens."""
+    seen = length if window is None else min(int(window), length)
+    return seen * (seen + 1) // 2 + (length - seen) * seen

@@ -1,0 +1,19 @@
+"""Finds presets by name."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+TIERS = ("validated", "hybrid", "experimental")
+
+
+def catalogue() -> dict[str, Path]:
+    """Every preset by its name, tier by tier."""
+    root = Path(str(files("eulerc.presets")))
+    return {path.stem: path for tier in TIERS for path in sorted((root / tier).glob("*.yaml"))}
+
+
+def preset_path(name: str) -> Path | None:
+    """The file of the preset called `name`, or None."""
+    return catalogue().get(name)
