@@ -64,7 +64,9 @@ def load(source: str | Path, diagnostics: Diagnostics, text: bytes | None = None
         return _load_ir(path, diagnostics)
     if text is not None and text.startswith(b"euler.ir "):
         return _parse_ir(text, str(source), None, diagnostics)
-    spec = load_spec(path, text, diagnostics, name=str(source)) if text is not None else load_spec(path, None, diagnostics)
+    spec = (
+        load_spec(path, text, diagnostics, name=str(source)) if text is not None else load_spec(path, None, diagnostics)
+    )
     if spec is None:
         return None
     base = path.parent if path is not None else Path.cwd()

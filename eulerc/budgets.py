@@ -38,10 +38,20 @@ def _compare(key: str, wanted: int, numbers: dict[str, Any], span: Any, diagnost
     what = key.removesuffix("_max").replace("_", " ")
     if key.endswith("_max") and found > wanted:
         diagnostics.error(
-            "E0350", f"{what}: {found} is above {wanted}", span, f"exceeded by {found - wanted}", help="make the model smaller, or raise the budget"
+            "E0350",
+            f"{what}: {found} is above {wanted}",
+            span,
+            f"exceeded by {found - wanted}",
+            help="make the model smaller, or raise the budget",
         )
     elif not key.endswith("_max") and found != wanted:
-        diagnostics.error("E0351", f"{what}: {found}, not {wanted}", span, f"off by {found - wanted:+d}", help=f"{key} would be {found}")
+        diagnostics.error(
+            "E0351",
+            f"{what}: {found}, not {wanted}",
+            span,
+            f"off by {found - wanted:+d}",
+            help=f"{key} would be {found}",
+        )
 
 
 def _check_target(module: Module, numbers: dict[str, Any], diagnostics: Diagnostics) -> None:
@@ -49,17 +59,25 @@ def _check_target(module: Module, numbers: dict[str, Any], diagnostics: Diagnost
     target, total = spec["target_params"], numbers["parameters"]["total"]
     if target and not 0.7 <= total / target <= 1.3:
         diagnostics.warning(
-            "W0352", f"{total} parameters for a target of {target}", spec.where("target_params"), f"{total / target:.2f} times the target",
+            "W0352",
+            f"{total} parameters for a target of {target}",
+            spec.where("target_params"),
+            f"{total / target:.2f} times the target",
             help=f"set target_params to {total}",
         )
 
 
 def _check_latents(module: Module, diagnostics: Diagnostics) -> None:
-    for op in {id(op): op for template in schedule(module) for op in template.ops if op.name == "mixer.latent_attention"}.values():
+    for op in {
+        id(op): op for template in schedule(module) for op in template.ops if op.name == "mixer.latent_attention"
+    }.values():
         plain = 2 * op["n_kv_heads"] * op["v_dim"]
         latent = op["kv_rank"] + op["rope_dim"]
         if latent >= plain:
             diagnostics.note(
-                "N0353", f"a latent cache of {latent} numbers a token is no smaller than the plain {plain}", op.where("latent_dim"),
-                "saves nothing", help="lower the rank, or use plain attention with fewer key/value heads",
+                "N0353",
+                f"a latent cache of {latent} numbers a token is no smaller than the plain {plain}",
+                op.where("latent_dim"),
+                "saves nothing",
+                help="lower the rank, or use plain attention with fewer key/value heads",
             )

@@ -81,7 +81,11 @@ def describe(path: str, field: Field) -> str:
 
 def shown(value: Any) -> str:
     """A default as YAML writes it."""
-    return {None: "not set", True: "true", False: "false"}.get(value, f"{value}") if not isinstance(value, list) else f"{value}"
+    return (
+        {None: "not set", True: "true", False: "false"}.get(value, f"{value}")
+        if not isinstance(value, list)
+        else f"{value}"
+    )
 
 
 def explain_op(name: str) -> str:

@@ -51,7 +51,7 @@ class Decoder:
 
     def suggestion(self, name: str, known: Container[str], mark: str = "") -> str | None:
         """`did you mean ...`, if something known is spelled alike; not sought where the search would take long."""
-        if not isinstance(known, Collection) or len(known) > 1000 or len(name) > 64 or self.is_full:
+        if self.is_full or not isinstance(known, Collection) or len(known) > 1000 or len(name) > 64:
             return None
         close = get_close_matches(name, sorted(known), 1)
         return f"did you mean `{mark}{close[0]}`?" if close else None

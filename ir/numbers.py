@@ -93,7 +93,9 @@ def tensor_plan(module: Module) -> Iterator[TensorPlan]:
     head = next(op for op in graph.ops if op.name == "unembed")
     for tensor in _module_tensors(head, "lm_head", width, std, dtype):
         tied = head["tied"] and tensor.name == "lm_head.weight"
-        yield TensorPlan(tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None)
+        yield TensorPlan(
+            tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None
+        )
 
 
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
@@ -105,4 +107,6 @@ def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Ite
 def rope_of(module: Module, op: Op) -> Op | None:
     """The rotary table of an op."""
     name = op.get("rope")
-    return next((rope for rope in module.all("rope") if rope.symbol == name), None) if isinstance(name, Symbol) else None
+    return (
+        next((rope for rope in module.all("rope") if rope.symbol == name), None) if isinstance(name, Symbol) else None
+    )

@@ -47,7 +47,9 @@ def parameters(module: Module) -> dict[str, int]:
         elif not tensor.name.startswith("model.embed_positions."):
             path = next((path for path in ops if tensor.name.startswith(f"{path}.")), None)
             op = ops[path] if path is not None else None
-            active += tensor.numel if op is None or path is None else _active(op, tensor.name[len(path) + 1 :], tensor.numel)
+            active += (
+                tensor.numel if op is None or path is None else _active(op, tensor.name[len(path) + 1 :], tensor.numel)
+            )
     return {
         "total": total,
         "active": active + tied,
@@ -111,7 +113,9 @@ def _costs(module: Module) -> list[Cost]:
 def executed_flops(module: Module, length: int) -> int:
     """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key."""
     spec = module.one("spec")
-    per_token = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(spec["vocab_size"])
+    per_token = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(
+        spec["vocab_size"]
+    )
     pairs = sum(cost.attention for cost in _costs(module))
     return 2 * (per_token * length + pairs * length * length)
 
@@ -123,7 +127,9 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1).
     """
     spec = module.one("spec")
-    linear = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(spec["vocab_size"])
+    linear = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(
+        spec["vocab_size"]
+    )
     causal = sum(cost.attention * visible_pairs(length, cost.window) for cost in _costs(module))
     forward = 2 * (linear * length + causal) // length
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * forward}

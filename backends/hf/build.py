@@ -115,7 +115,11 @@ def _source(module: Module, origin: Origin) -> tuple[str, str]:
 def manifest(module: Module, origin: Origin, digests: dict[str, str], options: Options) -> bytes:
     """`eulerc.json`: version, digests of sources and files, tensor map."""
     tensors = {
-        plan.name: {"shape": list(plan.shape), "dtype": plan.dtype, **({"tied_to": plan.tied_to} if plan.tied_to else {})}
+        plan.name: {
+            "shape": list(plan.shape),
+            "dtype": plan.dtype,
+            **({"tied_to": plan.tied_to} if plan.tied_to else {}),
+        }
         for plan in tensor_plan(module)
     }
     content = {
@@ -140,7 +144,9 @@ def build(module: Module, origin: Origin, directory: Path, options: Options) -> 
         if options.weights == "random":
             from eulerc.backends.hf.weights.stream import write_weights
 
-            digests |= write_weights(staging, list(tensor_plan(module)), int(module.one("spec")["seed"]), options.progress)
+            digests |= write_weights(
+                staging, list(tensor_plan(module)), int(module.one("spec")["seed"]), options.progress
+            )
         (staging / "eulerc.json").write_bytes(manifest(module, origin, digests, options))
 
 
@@ -154,5 +160,3 @@ def difference(module: Module, origin: Origin, directory: Path, options: Options
         if there != data:
             found[name] = (there.decode("utf-8", "replace"), data.decode("utf-8", "replace"))
     return found
-
-

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 from attrs import frozen
 
 from eulerc.backends.hf.conditions import Conditions, Facts
 from eulerc.backends.hf.fold_expressions import ExpressionFolder
-from eulerc.backends.hf.source_edit import Edits, Extent, Source, end_line
+from eulerc.backends.hf.source_edit import Edits, Extent, Source, end_line, suites
 
 
 def fold(source: Source, statements: Sequence[ast.stmt], facts: Facts) -> Edits:
@@ -82,7 +82,7 @@ class _StatementFolder:
                 self.expressions.fold(child, whole=child is value)
 
     def _fold_suites(self, node: ast.stmt) -> _Outcome:
-        for suite in _suites(node):
+        for suite in suites(node):
             if not self._is_emptied(suite, self._fold_suite(suite)):
                 continue
             if isinstance(node, ast.For | ast.With) and not getattr(node, "orelse", ()):
@@ -193,11 +193,3 @@ class _StatementFolder:
 
     def _starts_with(self, line: int, keyword: str) -> bool:
         return self.source.line_text(line).lstrip().startswith(keyword)
-
-
-def _suites(node: ast.stmt) -> Iterator[list[ast.stmt]]:
-    for holder in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
-        for name in ("body", "orelse", "finalbody"):
-            suite = getattr(holder, name, None)
-            if suite:
-                yield suite

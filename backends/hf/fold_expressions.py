@@ -44,7 +44,7 @@ class ExpressionFolder:
 
     @contextmanager
     def scope(self, function: ast.FunctionDef) -> Iterator[None]:
-        """What is folded within belongs to `function`: its parameters are dropped, and its line of `sizes` at the end."""
+        """What is folded within belongs to `function`, which loses parameters, and its line of `sizes` when idle."""
         outer, outer_dropped = self.sizes, self.dropped
         own = {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)}
         self.dropped = (self.dropped - own) | drop_parameters(self.edits, function, self.facts.drop_parameters)

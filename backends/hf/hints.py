@@ -97,6 +97,8 @@ def hint_files(module: Module, model: Model) -> dict[str, str]:
         return {}
     helper = HELPER.format(name=model.prefix)
     if corrections:
-        helper = helper.replace("from torch import nn\n", "import torch\nfrom torch import nn\nfrom transformers import TrainerCallback\n")
+        helper = helper.replace(
+            "from torch import nn\n", "import torch\nfrom torch import nn\nfrom transformers import TrainerCallback\n"
+        )
         helper += BIAS_UPDATE.format(**corrections[0])
     return {"training_hints.json": json.dumps(arguments, indent=2, sort_keys=True) + "\n", "training.py": helper}

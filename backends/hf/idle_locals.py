@@ -35,6 +35,17 @@ def settle_locals(text: str, source: Source, statements: Sequence[ast.stmt], dro
     return text
 
 
+def local_names(text: str) -> frozenset[str]:
+    """The names that the functions and classes of a module bind within themselves."""
+    tables = [symtable.symtable(text, "<text>", "exec")]
+    names: set[str] = set()
+    while tables:
+        children = tables.pop().get_children()
+        names.update(symbol.get_name() for child in children for symbol in child.get_symbols() if symbol.is_local())
+        tables += children
+    return frozenset(names)
+
+
 def _idle_locals(table: symtable.SymbolTable) -> Iterator[tuple[_Function, frozenset[str]]]:
     """The locals that are assigned and never read, by the name and line of their function."""
     for child in table.get_children():
@@ -71,9 +82,17 @@ def _dropped_reads(table: symtable.SymbolTable, dropped: frozenset[str]) -> Iter
 
 
 def _functions(tree: ast.Module, idle: Mapping[_Function, frozenset[str]]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """The functions with idle locals; `x += 1` and `del x` count as reads here, though not in a symbol table."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.name, node.lineno) in idle:
-            yield node, idle[node.name, node.lineno]
+            yield node, idle[node.name, node.lineno].difference(_changed_names(node))
+
+
+def _changed_names(function: ast.AST) -> Iterator[str]:
+    for node in ast.walk(function):
+        match node:
+            case ast.AugAssign(target=ast.Name(id=name)) | ast.Name(id=name, ctx=ast.Del()):
+                yield name
 
 
 def _remove_copies(text: str, idle: Mapping[_Function, frozenset[str]]) -> str:

@@ -40,7 +40,7 @@ class Extent:
     end: int
 
 
-@frozen
+@frozen(eq=False)
 class Source:
     """A source with its tree. Lines count from 1; a place in `text` is an offset in characters."""
 
@@ -155,9 +155,21 @@ def end_line(node: ast.stmt | ast.expr) -> int:
     return node.end_lineno
 
 
+def suites(node: ast.stmt) -> Iterator[list[ast.stmt]]:
+    """The suites of a compound statement, in the order of the text."""
+    for holder in (node, *getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        for name in ("body", "orelse", "finalbody"):
+            suite = getattr(holder, name, None)
+            if suite:
+                yield suite
+
+
 @frozen
 class Edits:
-    """Edits of one source, all given in places of the original; one within removed text has no effect."""
+    """Edits of one source, all given in places of the original.
+
+    One within removed text has no effect; of two that overlap otherwise, both remove text.
+    """
 
     source: Source
     replacements: list[tuple[int, int, str]] = Factory(list)
@@ -203,6 +215,8 @@ class Edits:
             if position <= start < stop:
                 pieces += (self.source.text[position:start], text)
                 position = end
+            elif start < position:
+                position = max(position, end)
         pieces.append(self.source.text[position:stop])
         return "".join(_close_gaps("".join(pieces).splitlines(keepends=True)))
 

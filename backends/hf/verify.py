@@ -66,7 +66,9 @@ def _padded(model: Any, ids: torch.Tensor) -> torch.Tensor:
     padding = torch.zeros(ids.shape[0], 3, dtype=ids.dtype)
     mask = torch.cat((torch.zeros_like(padding), torch.ones_like(ids)), dim=1)
     positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-    output: torch.Tensor = model(torch.cat((padding, ids), dim=1), attention_mask=mask, position_ids=positions, use_cache=False).logits
+    output: torch.Tensor = model(
+        torch.cat((padding, ids), dim=1), attention_mask=mask, position_ids=positions, use_cache=False
+    ).logits
     return output[:, 3:]
 
 

@@ -53,7 +53,9 @@ def build(
     layout: Annotated[Layout, typer.Option(help="One Python file, or two.")] = Layout.single,
     no_tokenizer: Annotated[bool, typer.Option("--no-tokenizer", help="Leave the tokenizer out.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a directory that eulerc did not make.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 with a diff if the output differs.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 1 with a diff if the output differs.")
+    ] = False,
 ) -> None:
     """Build a Hugging Face model directory.
 
@@ -105,7 +107,9 @@ def _single(files: dict[str, bytes], emit: Emit, output: Path) -> None:
 
 def _check(differences: dict[str, tuple[str, str]]) -> None:
     for name, (there, expected) in differences.items():
-        lines = unified_diff(there.splitlines(), expected.splitlines(), f"there/{name}", f"expected/{name}", lineterm="")
+        lines = unified_diff(
+            there.splitlines(), expected.splitlines(), f"there/{name}", f"expected/{name}", lineterm=""
+        )
         typer.echo("\n".join(lines))
     if differences:
         raise typer.Exit(1)

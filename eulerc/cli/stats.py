@@ -42,4 +42,7 @@ def _table(numbers: dict[str, Any]) -> str:
         ("training FLOPs a token", flops["training"]),
     )
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"{name:<{width}}  {value:>24,}" if isinstance(value, int) else f"{name:<{width}}  {value:>24}" for name, value in rows)
+    return "\n".join(
+        f"{name:<{width}}  {value:>24,}" if isinstance(value, int) else f"{name:<{width}}  {value:>24}"
+        for name, value in rows
+    )

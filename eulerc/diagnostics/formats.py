@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import quote
 
 from eulerc.diagnostics.model import Diagnostic, Fix, Label
 from eulerc.diagnostics.text import visible
@@ -31,6 +29,8 @@ def as_json(diagnostics: Iterable[Diagnostic]) -> str:
     and `fix` (null, or the five place keys and `replacement`). Lines and columns count characters from 1; the end
     column is exclusive. Keys may be added within version 1, none is renamed or removed.
     """
+    import json
+
     items = [
         {
             "code": item.code,
@@ -93,6 +93,8 @@ def _paragraphs(item: Diagnostic) -> list[str]:
 
 def sarif(diagnostics: Iterable[Diagnostic], version: str) -> str:
     """A SARIF 2.1.0 log (OASIS) of one run of eulerc `version`."""
+    import json
+
     items = list(diagnostics)
     severities = {item.code: item.severity for item in sorted(items, key=lambda item: item.code)}
     codes = list(severities)
@@ -128,6 +130,8 @@ def _sarif_location(span: Span) -> dict[str, Any]:
 
 
 def _uri(span: Span) -> str:
+    from urllib.parse import quote
+
     # File names that are not valid UTF-8 arrive as lone surrogates.
     return quote(span.source, errors="replace")
 

@@ -39,8 +39,8 @@ class Diagnostic:
     severity: Severity
     message: str
     primary: Label
-    labels: tuple[Label, ...] = field(default=(), converter=tuple)
-    notes: tuple[str, ...] = field(default=(), converter=tuple)
+    labels: tuple[Label, ...] = ()
+    notes: tuple[str, ...] = ()
     help: str | None = None
     fix: Fix | None = None
 

@@ -30,7 +30,7 @@ class _Mark:
 
 @frozen
 class Renderer:
-    """Renders diagnostics against their source texts (display name -> text); lines beyond `width` characters are cut."""
+    """Renders diagnostics against their sources (display name -> text); lines longer than `width` are cut."""
 
     sources: Mapping[str, str]
     color: bool = False

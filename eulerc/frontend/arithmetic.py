@@ -16,7 +16,7 @@ from typing import TypeAlias
 from attrs import frozen
 from lark import Token, Tree
 
-from eulerc.frontend.environment import Environment, ExpressionFault
+from eulerc.frontend.environment import Environment, ExpressionError
 from eulerc.frontend.scalars import MAX_DIGITS
 from eulerc.frontend.syntax import CONSTANTS, extent
 from eulerc.frontend.tree import ScalarValue
@@ -52,7 +52,7 @@ _FUNCTIONS: dict[str, Callable[..., Fraction | int]] = {
 def evaluate(tree: Tree[Token], text: str, environment: Environment) -> ScalarValue:
     """The value of an expression whose names are all defined: whole numbers as int, others as the nearest float.
 
-    Raises ExpressionFault for division by zero, roots of negative numbers, operands of the wrong kind, and numbers
+    Raises ExpressionError for division by zero, roots of negative numbers, operands of the wrong kind, and numbers
     that are too large or too small.
     """
     value = _Evaluator(text, environment).value(tree)
@@ -68,7 +68,7 @@ def _rounded(value: Fraction, start: int, end: int) -> int | float:
         rounded = math.inf
     if value.denominator == 1 or math.isinf(rounded) or rounded == 0:
         size = "too small" if rounded == 0 else "too large"
-        raise ExpressionFault("E0406", f"the result is {size} for a number", start, end, f"about {_magnitude(value)}")
+        raise ExpressionError("E0406", f"the result is {size} for a number", start, end, f"about {_magnitude(value)}")
     return rounded
 
 
@@ -85,14 +85,14 @@ class _Evaluator:
     def value(self, tree: Tree[Token]) -> Value:
         return _RULES[tree.data](self, tree)
 
-    def fault(self, code: str, message: str, tree: Tree[Token], label: str) -> ExpressionFault:
-        return ExpressionFault(code, message, *extent(tree), label)
+    def error(self, code: str, message: str, tree: Tree[Token], label: str) -> ExpressionError:
+        return ExpressionError(code, message, *extent(tree), label)
 
     def operand(self, tree: Tree[Token]) -> Fraction:
         """The value of a subtree that has to be a number."""
         value = self.value(tree)
         if not isinstance(value, Fraction):
-            raise self.fault("E0404", f"arithmetic needs numbers, not {_kind(value)}", tree, f"is {_shown(value)}")
+            raise self.error("E0404", f"arithmetic needs numbers, not {_kind(value)}", tree, f"is {_shown(value)}")
         return value
 
     def condition(self, tree: Tree[Token]) -> bool:
@@ -100,14 +100,14 @@ class _Evaluator:
         value = self.value(tree)
         if not isinstance(value, bool):
             message = f"a condition is true or false, not {_kind(value)}"
-            raise self.fault("E0404", message, tree, f"is {_shown(value)}")
+            raise self.error("E0404", message, tree, f"is {_shown(value)}")
         return value
 
     def bounded(self, value: Fraction | int, tree: Tree[Token]) -> Fraction:
         fraction = Fraction(value)
         if max(fraction.numerator.bit_length(), fraction.denominator.bit_length()) > MAX_BITS:
             message = f"a number within the expression takes more than {MAX_BITS} bits"
-            raise self.fault("E0406", message, tree, f"about {_magnitude(fraction)}")
+            raise self.error("E0406", message, tree, f"about {_magnitude(fraction)}")
         return fraction
 
     def number(self, tree: Tree[Token]) -> Fraction:
@@ -116,7 +116,9 @@ class _Evaluator:
             return self.bounded(int(text, 16), tree)
         exponent = re.search("[eE](.*)", text)
         if exponent and abs(int(exponent[1])) > _MAX_EXPONENT:
-            raise self.fault("E0406", f"`{text}` is out of range", tree, f"exponents reach from -{_MAX_EXPONENT} to {_MAX_EXPONENT}")
+            raise self.error(
+                "E0406", f"`{text}` is out of range", tree, f"exponents reach from -{_MAX_EXPONENT} to {_MAX_EXPONENT}"
+            )
         return self.bounded(Fraction(text), tree)
 
     def string(self, tree: Tree[Token]) -> str:
@@ -137,9 +139,12 @@ class _Evaluator:
         name, *arguments = tree.children
         numbers = [self.operand(argument) for argument in arguments if isinstance(argument, Tree)]
         if name != "sqrt":
-            return self.bounded(_FUNCTIONS[str(name)](*(numbers if len(numbers) == 1 and name not in ("min", "max") else [numbers])), tree)
+            return self.bounded(
+                _FUNCTIONS[str(name)](*(numbers if len(numbers) == 1 and name not in ("min", "max") else [numbers])),
+                tree,
+            )
         if numbers[0] < 0:
-            raise self.fault("E0405", "a negative number has no square root", tree, f"the root of {_shown(numbers[0])}")
+            raise self.error("E0405", "a negative number has no square root", tree, f"the root of {_shown(numbers[0])}")
         return self.bounded(_square_root(numbers[0]), tree)
 
     def chain(self, tree: Tree[Token]) -> Fraction:
@@ -150,7 +155,7 @@ class _Evaluator:
             assert isinstance(operand, Tree)
             right = self.operand(operand)
             if right == 0 and sign in ("/", "//", "%"):
-                raise self.fault("E0405", "division by zero", operand, "is 0")
+                raise self.error("E0405", "division by zero", operand, "is 0")
             result = self.bounded(_ARITHMETIC[str(sign)](result, right), tree)
         return result
 
@@ -172,7 +177,7 @@ class _Evaluator:
         one, other = self.value(left), self.value(right)
         if None not in (one, other) and type(one) is not type(other):
             message = f"{_kind(one)} and {_kind(other)} are never equal"
-            raise self.fault("E0404", message, right, f"is {_shown(other)}")
+            raise self.error("E0404", message, right, f"is {_shown(other)}")
         return (one == other) == (relation == "==")
 
     def conditional(self, tree: Tree[Token]) -> Value:

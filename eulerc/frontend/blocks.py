@@ -18,7 +18,9 @@ MODEL: dict[str, Field] = {
     "n_kv_heads": Field(Integer(maximum=65536), "Key/value heads; as many as query heads if not set.", None),
     "head_dim": Field(Integer(maximum=2**20), "Width of a head; d_model / n_heads if not set.", None),
     "intermediate_size": Field(Integer(maximum=2**26), "Width of feed-forward hidden layers.", None),
-    "mlp_ratio": Field(POSITIVE, "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None),
+    "mlp_ratio": Field(
+        POSITIVE, "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None
+    ),
     "norm_eps": Field(EPS, "Added to the variance in norms; 1e-6 for RMSNorm and 1e-5 for LayerNorm if not set.", None),
     "dtype": Field(
         Choice(
@@ -65,7 +67,12 @@ EMBEDDING: dict[str, Field] = {
     "tie_word_embeddings": Field(Flag(), "Use the table as the head's weight too.", True),
     "scale": Field(POSITIVE, "Factor on the embedding.", None),
     "scale_rounding": Field(
-        Choice(meanings={"none": "multiply by the number as it is", "dtype": "round the factor to the weights' dtype (Gemma)"}),
+        Choice(
+            meanings={
+                "none": "multiply by the number as it is",
+                "dtype": "round the factor to the weights' dtype (Gemma)",
+            }
+        ),
         "How the factor is rounded.",
         "none",
     ),
@@ -73,7 +80,9 @@ EMBEDDING: dict[str, Field] = {
 
 HEAD: dict[str, Field] = {
     "type": Field(Choice(meanings={"causal_lm": "next-token prediction"}), "Kind of head.", "causal_lm"),
-    "tie_weights": Field(Flag(), "Use the embedding table as the weight; the same as embedding.tie_word_embeddings.", None),
+    "tie_weights": Field(
+        Flag(), "Use the embedding table as the weight; the same as embedding.tie_word_embeddings.", None
+    ),
     "bias": Field(Flag(), "A bias on the logits.", False),
     "logit_softcap": Field(POSITIVE, "Caps logits at this value by tanh.", None),
     "logit_scale": Field(POSITIVE, "Factor on the logits.", None),
@@ -149,7 +158,9 @@ ENTRY: dict[str, Field] = {
     "layers": Field(Integer(maximum=4096), "Length of the run in layers; the pattern is cut where it ends.", None),
     "with": Field(Anything(), "Values for the template's parameters.", None),
     "override": Field(Anything(), "Template keys that this run replaces.", None),
-    "override_at": Field(ListOf(item=Anything(), minimum=1), "Template keys that some layers of the run replace.", None),
+    "override_at": Field(
+        ListOf(item=Anything(), minimum=1), "Template keys that some layers of the run replace.", None
+    ),
 }
 
 TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual")

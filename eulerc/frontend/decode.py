@@ -10,8 +10,8 @@ from eulerc.ir.span import Span
 
 MAX_BYTES = 4 * 1024 * 1024
 
-# All that YAML 1.2.2 (production 1, c-printable) leaves out, and the byte order mark, which nobody can see.
-_FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+# What YAML 1.2.2 leaves out of c-printable (production 1), and the byte order mark, which nobody can see.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _WIDE_MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",

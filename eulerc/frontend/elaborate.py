@@ -90,19 +90,33 @@ def _known_keys(root: tree.Mapping, diagnostics: Diagnostics) -> tuple[str, ...]
 def _check_version(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> bool:
     entry = entries.get("schema_version")
     if entry is None:
-        diagnostics.error("E0201", "the spec has no schema_version", root.span, "needs schema_version", help="add `schema_version: 1`")
+        diagnostics.error(
+            "E0201", "the spec has no schema_version", root.span, "needs schema_version", help="add `schema_version: 1`"
+        )
         return True
     value = entry.value.value if isinstance(entry.value, tree.Scalar) else None
     if value == 1 and not isinstance(value, bool) and isinstance(value, int):
         return True
-    diagnostics.error("E0207", "unknown schema_version", entry.value.span, "this compiler reads version 1", help="write `schema_version: 1`")
+    diagnostics.error(
+        "E0207",
+        "unknown schema_version",
+        entry.value.span,
+        "this compiler reads version 1",
+        help="write `schema_version: 1`",
+    )
     return False
 
 
 def _check_required(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> None:
     for key in blocks.REQUIRED_TOP_LEVEL[1:]:
         if key not in entries:
-            diagnostics.error("E0201", f"the spec has no {key}", root.span, f"needs {key}", help=f"add `{key}:` ({blocks.TOP_LEVEL[key]})")
+            diagnostics.error(
+                "E0201",
+                f"the spec has no {key}",
+                root.span,
+                f"needs {key}",
+                help=f"add `{key}:` ({blocks.TOP_LEVEL[key]})",
+            )
 
 
 def _read_blocks(reader: Reader, entries: Mapping[str, tree.Entry], root: tree.Mapping) -> _Blocks:
@@ -137,7 +151,13 @@ def _initializer_std(hints: Values, report: Report) -> Decimal:
     except InvalidOperation:
         std = Decimal(0)
     if not 0 < std <= 1:
-        report.error("E0208", f"init {written!r} is not a distribution", hints.where("init"), "not `normal_STD`", help="write normal_0.02")
+        report.error(
+            "E0208",
+            f"init {written!r} is not a distribution",
+            hints.where("init"),
+            "not `normal_STD`",
+            help="write normal_0.02",
+        )
     return std
 
 
@@ -163,7 +183,11 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
         attributes = {name: read.tokenizer.value(name) for name in blocks.TOKENIZER}
         ops.append(Op("tokenizer", attributes=attributes, span=read.tokenizer.span, spans=read.tokenizer.spans))
     hints = {name: value for name, value in read.hints.given.items() if name not in ("init", "seed", "dropout")}
-    for name, given, values in (("hints", hints, read.hints), ("expect", read.expect.given, read.expect), ("meta", read.meta.given, read.meta)):
+    for name, given, values in (
+        ("hints", hints, read.hints),
+        ("expect", read.expect.given, read.expect),
+        ("meta", read.meta.given, read.meta),
+    ):
         if given:
             ops.append(Op(name, attributes=dict(given), span=values.span, spans=values.spans))
     if reader.extensions:
@@ -186,11 +210,17 @@ def _head_op(context: ModelContext, last: Op, report: Report) -> Op:
     norm = values.get("norm") or ("none" if wiring["position"] == "post" else "last")
     attributes = {name: values.value(name) for name in ("bias", "logit_softcap", "logit_scale")}
     body = tuple(op for op in last.ops if definition(op.name).axis == "norm") if norm == "last" else ()
-    return Op("head", attributes={"tied": tied, **attributes}, body=Block(ops=body), span=values.span, spans=values.spans)
+    return Op(
+        "head", attributes={"tied": tied, **attributes}, body=Block(ops=body), span=values.span, spans=values.spans
+    )
 
 
 def _report_unused_defaults(context: ModelContext, report: Report) -> None:
     for key in ("n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio", "norm_eps"):
         if key in context.model and key not in context.used:
-            report.warning("W0203", f"model.{key} is not used", context.model.where(key), "every layer sets its own, or has no use for it")
-
+            report.warning(
+                "W0203",
+                f"model.{key} is not used",
+                context.model.where(key),
+                "every layer sets its own, or has no use for it",
+            )

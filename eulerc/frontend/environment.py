@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from eulerc.frontend.tree import ScalarValue
 
@@ -23,12 +23,18 @@ class Environment:
     layer_index: int | None = None
     failed: Set[str] = frozenset()
 
+    def having(self, namespace: str, values: Mapping[str, ScalarValue], failed: Set[str]) -> Environment:
+        """This environment with all values of `let` or `model`, and all failed names, replaced."""
+        if namespace == "let":
+            return evolve(self, let=values, failed=failed)
+        return evolve(self, model=values, failed=failed)
+
     def names(self, namespace: str) -> Mapping[str, ScalarValue]:
         """The names of `let`, `model` or `params`."""
         return {"let": self.let, "model": self.model, "params": self.params}[namespace]
 
 
-class ExpressionFault(Exception):
+class ExpressionError(Exception):
     """What is wrong with an expression, from character `start` up to `end` of its text."""
 
     def __init__(self, code: str, message: str, start: int, end: int, label: str, help: str | None = None) -> None:

@@ -14,7 +14,7 @@ from attrs import evolve
 
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.diagnostics.text import shorten
-from eulerc.frontend.environment import Environment, ExpressionFault
+from eulerc.frontend.environment import Environment, ExpressionError
 from eulerc.frontend.locate import locate
 from eulerc.frontend.tree import Entry, Mapping, Node, Scalar, Sequence
 from eulerc.ir.span import Span
@@ -59,8 +59,8 @@ def _resolve_scalar(scalar: Scalar, environment: Environment, diagnostics: Diagn
     text, offset = _inner(scalar)
     try:
         return evolve(scalar, value=evaluate(tree, text, environment))
-    except ExpressionFault as fault:
-        _report(fault, scalar, offset, diagnostics)
+    except ExpressionError as error:
+        _report(error, scalar, offset, diagnostics)
         diagnostics.mark_unreadable(scalar.span)
         return scalar
 
@@ -91,7 +91,7 @@ def places_of_names(node: Node) -> list[tuple[str, Span]]:
         try:
             _, offset = _inner(scalar)
             names = _names(_parse(scalar))
-        except ExpressionFault:
+        except ExpressionError:
             continue
         places += [(name, locate(scalar, start + offset, end + offset)) for name, start, end in names]
     return places
@@ -127,7 +127,7 @@ def _inner(scalar: Scalar) -> tuple[str, int]:
     else:
         message = f"`{text}` mixes `${{...}}` with other text"
         hint = "a value is either plain text or one ${...}; text cannot be put together"
-    raise ExpressionFault("E0402", message, 0, len(value.rstrip()), "not one `${...}` as a whole", hint)
+    raise ExpressionError("E0402", message, 0, len(value.rstrip()), "not one `${...}` as a whole", hint)
 
 
 def _parse(scalar: Scalar) -> Tree[Token]:
@@ -151,20 +151,20 @@ def _checked(
     try:
         _, offset = _inner(scalar)
         tree = _parse(scalar)
-    except ExpressionFault as fault:
-        _report(fault, scalar, offset, diagnostics)
+    except ExpressionError as error:
+        _report(error, scalar, offset, diagnostics)
         return None
-    from eulerc.frontend.syntax import static_faults
+    from eulerc.frontend.syntax import static_errors
 
-    faults = list(static_faults(tree, environment, is_deferred))
-    for fault in faults:
-        _report(fault, scalar, offset, diagnostics)
-    return None if faults else tree
+    found = list(static_errors(tree, environment, is_deferred))
+    for each in found:
+        _report(each, scalar, offset, diagnostics)
+    return None if found else tree
 
 
-def _report(fault: ExpressionFault, scalar: Scalar, offset: int, diagnostics: Diagnostics) -> None:
-    span = locate(scalar, fault.start + offset, fault.end + offset)
-    diagnostics.error(fault.code, fault.message, span, fault.label, help=fault.help)
+def _report(error: ExpressionError, scalar: Scalar, offset: int, diagnostics: Diagnostics) -> None:
+    span = locate(scalar, error.start + offset, error.end + offset)
+    diagnostics.error(error.code, error.message, span, error.label, help=error.help)
 
 
 def _refuse_in_key(entry: Entry, diagnostics: Diagnostics) -> None:

@@ -11,7 +11,10 @@ def check_model(context: ModelContext, report: Report) -> None:
     name = str(context.model.given["name"])
     if not any(character.isascii() and character.isalnum() for character in name):
         report.error(
-            "E0209", f"name {name!r} has no letter or digit", context.model.where("name"), "names the classes and the file",
+            "E0209",
+            f"name {name!r} has no letter or digit",
+            context.model.where("name"),
+            "names the classes and the file",
             help="use ASCII letters, digits, dashes and dots",
         )
 
@@ -23,19 +26,30 @@ def check_embedding(context: ModelContext, report: Report) -> None:
     for key in ("rope_theta", "rope_scaling", "rope"):
         if embedding.get(key) is not None and positional != "rope":
             report.error(
-                "E0334", f"{key} with positional {positional}", embedding.where(key), "there is no rope to set",
-                secondary=((embedding.where("positional"), "positions, set here"),) if "positional" in embedding else (),
+                "E0334",
+                f"{key} with positional {positional}",
+                embedding.where(key),
+                "there is no rope to set",
+                secondary=((embedding.where("positional"), "positions, set here"),)
+                if "positional" in embedding
+                else (),
                 help=f"set positional to rope, or take {key} out",
             )
     _check_rope_twice(context, report)
     if embedding.value("position_offset") and positional != "learned":
         report.error(
-            "E0334", f"position_offset with positional {positional}", embedding.where("position_offset"), "there is no table",
+            "E0334",
+            f"position_offset with positional {positional}",
+            embedding.where("position_offset"),
+            "there is no table",
             help="set positional to learned, or take position_offset out",
         )
     if "scale_rounding" in embedding and embedding.get("scale") is None:
         report.error(
-            "E0335", "scale_rounding without scale", embedding.where("scale_rounding"), "there is no factor to round",
+            "E0335",
+            "scale_rounding without scale",
+            embedding.where("scale_rounding"),
+            "there is no factor to round",
             help="add `scale:`, or take scale_rounding out",
         )
 
@@ -46,8 +60,12 @@ def _check_rope_twice(context: ModelContext, report: Report) -> None:
     for short, key in (("rope_theta", "theta"), ("rope_scaling", "scaling")):
         if embedding.get(short) is not None and key in rope:
             report.error(
-                "E0336", f"{short} and rope.{key} together", embedding.where(short), "the short form",
-                secondary=((embedding.where(f"rope.{key}"), "the full form"),), help="keep one of the two",
+                "E0336",
+                f"{short} and rope.{key} together",
+                embedding.where(short),
+                "the short form",
+                secondary=((embedding.where(f"rope.{key}"), "the full form"),),
+                help="keep one of the two",
             )
     for path, scaling in (("rope_scaling", embedding.get("rope_scaling")), ("rope.scaling", rope.get("scaling"))):
         if scaling:
@@ -59,8 +77,12 @@ def check_head(context: ModelContext, report: Report) -> bool:
     here, there = context.head.get("tie_weights"), context.embedding.get("tie_word_embeddings")
     if here is not None and there is not None and here != there:
         report.error(
-            "E0337", "tie_weights and tie_word_embeddings disagree", context.head.where("tie_weights"), f"{str(here).lower()} here",
-            secondary=((context.embedding.where("tie_word_embeddings"), f"{str(there).lower()} here"),), help="keep one of the two",
+            "E0337",
+            "tie_weights and tie_word_embeddings disagree",
+            context.head.where("tie_weights"),
+            f"{str(here).lower()} here",
+            secondary=((context.embedding.where("tie_word_embeddings"), f"{str(there).lower()} here"),),
+            help="keep one of the two",
         )
     chosen = here if here is not None else there
     return True if chosen is None else bool(chosen)

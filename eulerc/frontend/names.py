@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from itertools import pairwise
 
-from attrs import evolve, frozen
+from attrs import frozen
 
 from eulerc.diagnostics.model import Diagnostics, Label
 from eulerc.diagnostics.text import shorten
@@ -37,7 +37,7 @@ def with_model(entries: Iterable[Entry], environment: Environment, diagnostics: 
     """The environment with the scalars of `model:` added, which may use `let.*` and each other."""
     failed = set(environment.failed)
     values = _Namespace("model", {}, failed, environment, diagnostics).evaluate(list(entries))
-    return evolve(environment, model=values, failed=frozenset(failed))
+    return environment.having("model", values, frozenset(failed))
 
 
 def _is_sound_let(entry: Entry, diagnostics: Diagnostics) -> bool:
@@ -83,7 +83,7 @@ class _Namespace:
         # All names are known from the start, so that a suggestion does not depend on the order of evaluation.
         self.values.update({name: _written(entry.value) for name, entry in scalars.items()})
         pending = {name: entry for name, entry in scalars.items() if is_expression(entry.value)}
-        environment = evolve(self.outer, failed=self.failed, **{self.name: self.values})
+        environment = self.outer.having(self.name, self.values, self.failed)
         for name in self.order(pending):
             self.define(pending[name], environment)
         return {name: value for name, value in self.values.items() if f"{self.name}.{name}" not in self.failed}
@@ -124,8 +124,6 @@ class _Namespace:
         start = cycle.index(min(cycle, key=order.__getitem__))
         ring = [*cycle[start:-1], *cycle[:start], cycle[start]]
         labels = [self.label(pending[name], used) for name, used in pairwise(ring)]
-        for name in ring:
-            self.diagnostics.mark_unreadable(pending[name].value.span)
         self.diagnostics.error(
             "E0412",
             f"`{self.name}.{shorten(ring[0])}` depends on itself",
@@ -134,6 +132,8 @@ class _Namespace:
             labels=tuple(labels[1:_MAX_LABELS]),
             help=f"give a number to {' or '.join(dict.fromkeys(ring[:_MAX_LABELS]))}",
         )
+        for name in ring:
+            self.diagnostics.mark_unreadable(pending[name].value.span)
 
     def label(self, entry: Entry, used: str) -> Label:
         name = f"{self.name}.{used}"

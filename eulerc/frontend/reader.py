@@ -16,7 +16,7 @@ from attrs import define, evolve, field, frozen
 from eulerc.diagnostics.model import Diagnostics, Fix, Label
 from eulerc.diagnostics.text import shorten
 from eulerc.frontend.decode import decode
-from eulerc.frontend.scalars import UnreadableScalar, resolve_plain
+from eulerc.frontend.scalars import UnreadableScalarError, resolve_plain
 from eulerc.frontend.source import SourceText
 from eulerc.frontend.tree import Entry, Mapping, Node, Scalar, ScalarValue, Sequence
 from eulerc.frontend.yaml_errors import report_syntax_error
@@ -31,7 +31,7 @@ MAX_DEPTH = 64
 _PROPERTIES = re.compile(r"(?:[&!]\S*(?:\s|#[^\n]*)*)+")
 
 
-class _Stop(Exception):
+class _StopReadingError(Exception):
     """Reading cannot go on; the reason stands in the diagnostics."""
 
 
@@ -56,7 +56,7 @@ def read(data: bytes, source: str, diagnostics: Diagnostics) -> Node | None:
     reader = _Reader(SourceText(source, text), diagnostics)
     try:
         return reader.document()
-    except _Stop:
+    except _StopReadingError:
         return None
 
 
@@ -85,13 +85,16 @@ class _Reader:
         self._next()
         start = self._next()
         if not isinstance(start, yaml.DocumentStartEvent):
-            return self._empty()
+            self._report_empty()
+            return None
         self._check_version(start)
         root = self._node(self._next(), 1)
         self._next()
         self._refuse_second_document(self._next(), start)
-        is_empty = isinstance(root, Scalar) and root.written == ""
-        return self._empty() if is_empty else root
+        if isinstance(root, Scalar) and root.written == "":
+            self._report_empty()
+            return None
+        return root
 
     def _next(self) -> Any:
         try:
@@ -99,9 +102,9 @@ class _Reader:
         # The scanner in pure Python lets `chr` fail on escapes such as "\U99999999".
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             report_syntax_error(error, self.source, self.last_end, self.diagnostics)
-            raise _Stop from error
+            raise _StopReadingError from error
 
-    def _empty(self) -> None:
+    def _report_empty(self) -> None:
         self.diagnostics.error("E0104", f"{self.source.name} is empty", self.source.span(0, 0), "no keys and no values")
 
     def _check_version(self, start: Any) -> None:
@@ -154,11 +157,11 @@ class _Reader:
             message = f"the file has more than {MAX_NODES} keys and values"
             notes = ("an alias counts as much as what it stands for",) if self.anchors else ()
             self.diagnostics.error("E0115", message, self._event_span(event), "the limit is passed here", notes=notes)
-            raise _Stop
+            raise _StopReadingError
         if self.deepest > MAX_DEPTH:
             message = f"values are nested deeper than {MAX_DEPTH} levels"
             self.diagnostics.error("E0116", message, self._event_span(event), f"level {self.deepest}")
-            raise _Stop
+            raise _StopReadingError
 
     def _start(self, event: Any) -> int:
         """Where the node itself begins, after its anchor."""
@@ -208,8 +211,9 @@ class _Reader:
             self._report_unknown_alias(event.anchor, span)
             return self._unreadable(span, written)
         self._count(event, depth + anchored.height, anchored.size)
-        is_leaf = isinstance(anchored.node, Scalar)
-        return evolve(anchored.node, span=span, written=written) if is_leaf else anchored.node
+        if isinstance(anchored.node, Scalar):
+            return evolve(anchored.node, span=span, written=written)
+        return anchored.node
 
     def _unreadable(self, span: Span, written: str) -> Scalar:
         self.diagnostics.mark_unreadable(span)
@@ -234,7 +238,7 @@ class _Reader:
     def _resolve(self, text: str, span: Span) -> ScalarValue:
         try:
             return resolve_plain(text)
-        except UnreadableScalar as error:
+        except UnreadableScalarError as error:
             self.diagnostics.error(error.code, error.message, span, error.label)
             self.diagnostics.mark_unreadable(span)
             return None

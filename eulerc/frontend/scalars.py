@@ -24,7 +24,7 @@ _OLD_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off":
 _OLD_INTEGER = re.compile(r"[-+]?[0-9][0-9_]*[0-9]")
 
 
-class UnreadableScalar(ValueError):
+class UnreadableScalarError(ValueError):
     """A plain scalar that is a number, but none that a field can take."""
 
     def __init__(self, code: str, message: str, label: str) -> None:
@@ -35,12 +35,12 @@ class UnreadableScalar(ValueError):
 def resolve_plain(text: str) -> ScalarValue:
     """The value of a scalar written without quotes.
 
-    Raises UnreadableScalar for infinities, NaN, and numbers that are too long, too large or too small.
+    Raises UnreadableScalarError for infinities, NaN, and numbers that are too long, too large or too small.
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _NOT_FINITE.fullmatch(text):
-        raise UnreadableScalar("E0111", f"`{text}` is not a finite number", "no field takes this value")
+        raise UnreadableScalarError("E0111", f"`{text}` is not a finite number", "no field takes this value")
     if _INTEGER.fullmatch(text):
         return int(_bounded(text))
     if _OTHER_BASE.fullmatch(text):
@@ -51,16 +51,16 @@ def resolve_plain(text: str) -> ScalarValue:
 def _bounded(text: str) -> str:
     if len(text) > MAX_DIGITS:
         message = f"`{shorten(text, 24)}` has {len(text)} characters, more than a number may have"
-        raise UnreadableScalar("E0112", message, f"at most {MAX_DIGITS} are read")
+        raise UnreadableScalarError("E0112", message, f"at most {MAX_DIGITS} are read")
     return text
 
 
 def _read_float(text: str) -> float:
     value = float(_bounded(text))
     if math.isinf(value):
-        raise UnreadableScalar("E0112", f"`{text}` is too large for a number", "the largest is about 1.8e308")
+        raise UnreadableScalarError("E0112", f"`{text}` is too large for a number", "the largest is about 1.8e308")
     if value == 0 and re.search("[1-9]", re.split("[eE]", text)[0]):
-        raise UnreadableScalar("E0112", f"`{text}` is too small for a number", "it would be read as 0")
+        raise UnreadableScalarError("E0112", f"`{text}` is too small for a number", "it would be read as 0")
     return value
 
 

@@ -32,13 +32,17 @@ class Layer:
 def layers_of(node: tree.Node, templates: Iterable[str], reader: Reader) -> list[Layer]:
     """Every layer of the schedule, in order; errors are reported."""
     if not isinstance(node, tree.Sequence) or not node.items:
-        reader.diagnostics.error("E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`")
+        reader.diagnostics.error(
+            "E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`"
+        )
         return []
     layers: list[Layer] = []
     for position, item in enumerate(node.items):
         layers += _Run(item, f"layer_schedule[{position}]", tuple(templates), reader).layers(len(layers))
         if len(layers) > MAX_LAYERS:
-            reader.diagnostics.error("E0502", f"more than {MAX_LAYERS} layers", item.span, "this run goes beyond", help="repeat less")
+            reader.diagnostics.error(
+                "E0502", f"more than {MAX_LAYERS} layers", item.span, "this run goes beyond", help="repeat less"
+            )
             return []
     return layers
 
@@ -59,7 +63,8 @@ class _Run:
         override = self.mapping("override")
         overrides = (override,) if override is not None else ()
         layers = [
-            Layer(start + offset, name, self.node.span, parameters, overrides) for offset, name in enumerate(self.cut(names, values))
+            Layer(start + offset, name, self.node.span, parameters, overrides)
+            for offset, name in enumerate(self.cut(names, values))
         ]
         return self.single(layers, start)
 
@@ -75,13 +80,21 @@ class _Run:
         if (values.get("template") is None) == (values.get("pattern") is None):
             if values.given or not values.spans:
                 self.reader.diagnostics.error(
-                    "E0503", "a run needs either template or pattern", values.span, "one of the two", help="write `template: NAME`"
+                    "E0503",
+                    "a run needs either template or pattern",
+                    values.span,
+                    "one of the two",
+                    help="write `template: NAME`",
                 )
             return None
         if values.get("template") is not None:
             names = [(values.get("template"), values.where("template"))]
         else:
-            names = [(name, values.where(f"pattern[{i}]")) for i, item in enumerate(values.get("pattern")) for name in _expanded(item)]
+            names = [
+                (name, values.where(f"pattern[{i}]"))
+                for i, item in enumerate(values.get("pattern"))
+                for name in _expanded(item)
+            ]
         return [name for name, _ in names] if all([self.known(name, span, values) for name, span in names]) else None
 
     def known(self, name: str, span: Span, values: Values) -> bool:
@@ -89,7 +102,10 @@ class _Run:
             return True
         suggestion = closest(name, self.templates)
         self.reader.diagnostics.error(
-            "E0504", f"no template is called {name!r}", span, "not among layer_templates",
+            "E0504",
+            f"no template is called {name!r}",
+            span,
+            "not among layer_templates",
             help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(self.templates) or 'none'}",
         )
         return False
@@ -101,7 +117,11 @@ class _Run:
             return names * min(values.value("repeat"), MAX_LAYERS + 1)
         if "repeat" in values:
             self.reader.diagnostics.error(
-                "E0505", "repeat and layers together", values.where("layers"), "also sets the run's length", help="keep one of the two"
+                "E0505",
+                "repeat and layers together",
+                values.where("layers"),
+                "also sets the run's length",
+                help="keep one of the two",
             )
         return (names * -(-length // len(names)))[:length]
 
@@ -110,7 +130,10 @@ class _Run:
         node = self.node.get("override_at") if isinstance(self.node, tree.Mapping) else None
         for item in node.items if isinstance(node, tree.Sequence) else ():
             chosen, override = self.chosen(item, start, start + len(layers))
-            layers = [evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer for layer in layers]
+            layers = [
+                evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer
+                for layer in layers
+            ]
         return layers
 
     def chosen(self, item: tree.Node, start: int, end: int) -> tuple[set[int], tree.Mapping]:
@@ -124,7 +147,10 @@ class _Run:
         indices = _indices(plain(entry.value))
         if indices is None or not indices or min(indices) < start or max(indices) >= end:
             self.reader.diagnostics.error(
-                "E0506", f"layers {plain(entry.value)!r} are not layers of this run", entry.value.span, f"the run is {start}-{end - 1}",
+                "E0506",
+                f"layers {plain(entry.value)!r} are not layers of this run",
+                entry.value.span,
+                f"the run is {start}-{end - 1}",
                 help=f'write indices and ranges, like "{start}-{end - 1}"',
             )
             return set(), empty

@@ -42,17 +42,13 @@ class Reader:
                 self.missing(name, field, path, node.span)
         return Values(given, spans, node.span, fields)
 
-    def entry(
-        self, entry: tree.Entry, field: Field, path: str, given: dict[str, Any], spans: dict[str, Span]
-    ) -> None:
+    def entry(self, entry: tree.Entry, field: Field, path: str, given: dict[str, Any], spans: dict[str, Span]) -> None:
         value = self.value(entry.value, field.kind, path, spans, entry.key)
         if value is not _BAD:
             given[entry.key] = value
         spans[entry.key] = entry.value.span
 
-    def known_entries(
-        self, node: tree.Mapping, names: Iterable[str], path: str
-    ) -> Iterable[tree.Entry]:
+    def known_entries(self, node: tree.Mapping, names: Iterable[str], path: str) -> Iterable[tree.Entry]:
         """The entries whose keys are known; the others are reported, or kept as extensions."""
         known = tuple(names)
         for entry in node:
@@ -66,21 +62,37 @@ class Reader:
     def reserved(self, entry: tree.Entry, path: str) -> None:
         self.extensions[f"{path}.{entry.key}".lstrip(".")] = plain(entry.value)
         self.diagnostics.warning(
-            "W0202", f"{entry.key} is not read by the compiler", entry.key_span, "handed on to plugins",
+            "W0202",
+            f"{entry.key} is not read by the compiler",
+            entry.key_span,
+            "handed on to plugins",
             help="plugins find it in config.v1_extensions",
         )
 
     def unknown(self, entry: tree.Entry, known: tuple[str, ...], path: str) -> None:
         ours = foreign(entry.key)
         suggestion = ours if ours in known else closest(entry.key, known)
-        help = f"did you mean {suggestion}?" if suggestion else f"{path.lstrip('.') or 'a spec'} takes {', '.join(known)}"
+        help = (
+            f"did you mean {suggestion}?" if suggestion else f"{path.lstrip('.') or 'a spec'} takes {', '.join(known)}"
+        )
         fix = Fix(entry.key_span, suggestion) if suggestion else None
         where = f" in {path.lstrip('.')}" if path else ""
-        self.diagnostics.error("E0202", f"unknown key {entry.key!r}{where}", entry.key_span, "not a key of the language here", help=help, fix=fix)
+        self.diagnostics.error(
+            "E0202",
+            f"unknown key {entry.key!r}{where}",
+            entry.key_span,
+            "not a key of the language here",
+            help=help,
+            fix=fix,
+        )
 
     def missing(self, name: str, field: Field, path: str, span: Span) -> None:
         self.diagnostics.error(
-            "E0201", f"{path.lstrip('.')} has no {name}", span, f"needs {name}", help=f"add `{name}:` ({field.kind.describe()})"
+            "E0201",
+            f"{path.lstrip('.')} has no {name}",
+            span,
+            f"needs {name}",
+            help=f"add `{name}:` ({field.kind.describe()})",
         )
 
     def value(self, node: tree.Node, kind: Kind, path: str, spans: dict[str, Span], key: str) -> Any:
@@ -100,7 +112,10 @@ class Reader:
         return self.scalar(node, kind, path)
 
     def items(self, node: tree.Sequence, kind: ListOf, path: str, spans: dict[str, Span], key: str) -> Any:
-        values = [self.value(item, kind.item, f"{path}[{index}]", spans, f"{key}[{index}]") for index, item in enumerate(node.items)]
+        values = [
+            self.value(item, kind.item, f"{path}[{index}]", spans, f"{key}[{index}]")
+            for index, item in enumerate(node.items)
+        ]
         complaint = kind.complaint(values)
         if complaint is not None:
             self.wrong_kind(node, path, complaint, kind.describe())
@@ -117,7 +132,11 @@ class Reader:
     def wrong_kind(self, node: tree.Node, path: str, complaint: str, wanted: str) -> None:
         name = path.rsplit(".", 1)[-1]
         self.diagnostics.error(
-            "E0203", f"{name} {shown(node)} {complaint}", node.span, f"{name} takes {wanted}", help=_help_for(node, wanted)
+            "E0203",
+            f"{name} {shown(node)} {complaint}",
+            node.span,
+            f"{name} takes {wanted}",
+            help=_help_for(node, wanted),
         )
 
 
@@ -131,9 +150,9 @@ _BAD = _Bad()
 def _choose(kind: Either, node: tree.Node) -> Kind:
     """The alternative that a node is meant to be, by its shape."""
     for candidate in kind.kinds:
-        if isinstance(node, tree.Mapping) == isinstance(candidate, Block) and isinstance(node, tree.Sequence) == isinstance(
-            candidate, ListOf
-        ):
+        if isinstance(node, tree.Mapping) == isinstance(candidate, Block) and isinstance(
+            node, tree.Sequence
+        ) == isinstance(candidate, ListOf):
             return candidate
     return kind.kinds[0]
 
@@ -153,7 +172,11 @@ def shown(node: tree.Node) -> str:
         return "{...}"
     if isinstance(node, tree.Sequence):
         return "[...]"
-    text = {None: "null", True: "true", False: "false"}.get(node.value) if node.value is None or isinstance(node.value, bool) else None
+    text = (
+        {None: "null", True: "true", False: "false"}.get(node.value)
+        if node.value is None or isinstance(node.value, bool)
+        else None
+    )
     if text is None:
         text = repr(node.value) if isinstance(node.value, str) else f"{node.value}"
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -161,7 +184,11 @@ def shown(node: tree.Node) -> str:
 
 def _help_for(node: tree.Node, wanted: str) -> str | None:
     value = plain(node)
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d+)?", value) and ("integer" in wanted or "number" in wanted):
+    if (
+        isinstance(value, str)
+        and re.fullmatch(r"[-+]?\d+(\.\d+)?", value)
+        and ("integer" in wanted or "number" in wanted)
+    ):
         return f"write {value} without quotes"
     if isinstance(value, str) and value.lower() in ("yes", "on", "no", "off") and "true" in wanted:
         return f"write {'true' if value.lower() in ('yes', 'on') else 'false'}"
@@ -172,5 +199,3 @@ def _help_for(node: tree.Node, wanted: str) -> str | None:
     if isinstance(value, float) and "integer" in wanted:
         return f"write {round(value)}" if abs(value) < 1e15 else None
     return None
-
-

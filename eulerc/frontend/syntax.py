@@ -1,4 +1,4 @@
-"""The syntax of `${...}`: text to lark tree, and faults that a reader can act on.
+"""The syntax of `${...}`: text to lark tree, and errors that say what would work.
 
 Importing lark and building the parser take about 0.1 s, so this module is imported only when a spec has expressions.
 """
@@ -14,7 +14,7 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
 from eulerc.diagnostics.suggest import closest
-from eulerc.frontend.environment import Environment, ExpressionFault
+from eulerc.frontend.environment import Environment, ExpressionError
 
 MAX_LENGTH = 1000
 MAX_DEPTH = 64
@@ -44,32 +44,32 @@ def _parser() -> Lark:
 
 @lru_cache(maxsize=1024)
 def parse(text: str) -> Tree[Token]:
-    """The tree of an expression. Raises ExpressionFault where the text is no expression, too long or too deep."""
+    """The tree of an expression. Raises ExpressionError where the text is no expression, too long or too deep."""
     if not text.strip():
-        raise ExpressionFault("E0401", "the expression is empty", 0, len(text), "nothing to compute")
+        raise ExpressionError("E0401", "the expression is empty", 0, len(text), "nothing to compute")
     if len(text) > MAX_LENGTH:
         message = f"the expression has {len(text)} characters, more than {MAX_LENGTH}"
-        raise ExpressionFault("E0407", message, MAX_LENGTH, MAX_LENGTH + 1, "the limit is passed here")
+        raise ExpressionError("E0407", message, MAX_LENGTH, MAX_LENGTH + 1, "the limit is passed here")
     try:
         tree = _parser().parse(text)
     except UnexpectedInput as error:
-        raise _syntax_fault(error, text) from None
+        raise _syntax_error(error, text) from None
     _check_depth(tree)
     return tree
 
 
-def _syntax_fault(error: UnexpectedInput, text: str) -> ExpressionFault:
+def _syntax_error(error: UnexpectedInput, text: str) -> ExpressionError:
     at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
     start = len(text.rstrip()) if at_end else error.pos_in_stream or 0
     wanted = _wanted(error, text[:start])
     if at_end:
-        return ExpressionFault("E0401", "the expression ends too early", start, start, f"{wanted} is missing")
+        return ExpressionError("E0401", "the expression ends too early", start, start, f"{wanted} is missing")
     match = _WORDS.match(text, start)
     found = match[0] if match else text[start]
     is_doubled_star = found == "*" and text[:start].endswith("*")
     hint = _NO_POWER if is_doubled_star else _HINTS.get(found[0])
     message = f"`{found}` is not expected in the expression"
-    return ExpressionFault("E0401", message, start, start + len(found), f"{wanted} belongs here", hint)
+    return ExpressionError("E0401", message, start, start + len(found), f"{wanted} belongs here", hint)
 
 
 def _wanted(error: UnexpectedInput, before: str) -> str:
@@ -87,7 +87,7 @@ def _check_depth(tree: Tree[Token]) -> None:
     if level:
         start, end = extent(level[0])
         message = f"the expression is nested deeper than {MAX_DEPTH} levels"
-        raise ExpressionFault("E0407", message, start, end, "too deep", "give parts of it names under let")
+        raise ExpressionError("E0407", message, start, end, "too deep", "give parts of it names under let")
 
 
 def extent(tree: Tree[Token]) -> tuple[int, int]:
@@ -101,13 +101,13 @@ def names_of(tree: Tree[Token]) -> list[tuple[str, int, int]]:
     return sorted((name for name in found if name[0] not in CONSTANTS), key=lambda name: name[1])
 
 
-def static_faults(tree: Tree[Token], environment: Environment, is_deferred: bool) -> Iterator[ExpressionFault]:
+def static_errors(tree: Tree[Token], environment: Environment, is_deferred: bool) -> Iterator[ExpressionError]:
     """What is wrong whatever the values are: unknown names and functions, wrong numbers of arguments.
 
     With `is_deferred`, `params.*` and `layer.index` get their values later and are not looked at.
     """
     for node in tree.find_data("call"):
-        yield from _call_faults(node)
+        yield from _call_errors(node)
     for name, start, end in names_of(tree):
         namespace, _, rest = name.partition(".")
         if namespace == "layer" and rest == "index":
@@ -121,7 +121,7 @@ def static_faults(tree: Tree[Token], environment: Environment, is_deferred: bool
             yield _no_namespace(name, start, end, environment)
 
 
-def _call_faults(node: Tree[Token]) -> Iterator[ExpressionFault]:
+def _call_errors(node: Tree[Token]) -> Iterator[ExpressionError]:
     token = node.children[0]
     assert isinstance(token, Token)
     start, end = token.start_pos or 0, token.end_pos or 0
@@ -129,14 +129,14 @@ def _call_faults(node: Tree[Token]) -> Iterator[ExpressionFault]:
     if token not in FUNCTIONS:
         near = closest(token, FUNCTIONS)
         hint = f"did you mean {near}?" if near else f"the functions are {', '.join(FUNCTIONS)}"
-        yield ExpressionFault("E0403", f"`{token}` is not a function", start, end, "unknown", hint)
+        yield ExpressionError("E0403", f"`{token}` is not a function", start, end, "unknown", hint)
     elif count != (FUNCTIONS[token] or max(count, 1)):
         wanted = "one value" if FUNCTIONS[token] else "at least one value"
-        yield ExpressionFault("E0410", f"`{token}` takes {wanted}, not {count}", start, end, f"{count} given")
+        yield ExpressionError("E0410", f"`{token}` takes {wanted}, not {count}", start, end, f"{count} given")
 
 
-def _no_layer(start: int, end: int) -> ExpressionFault:
-    return ExpressionFault(
+def _no_layer(start: int, end: int) -> ExpressionError:
+    return ExpressionError(
         "E0408",
         "`layer.index` has no value here",
         start,
@@ -146,7 +146,7 @@ def _no_layer(start: int, end: int) -> ExpressionFault:
     )
 
 
-def _undefined(namespace: str, name: str, start: int, end: int, environment: Environment) -> ExpressionFault:
+def _undefined(namespace: str, name: str, start: int, end: int, environment: Environment) -> ExpressionError:
     known = environment.names(namespace)
     others = [f"{other}.{name}" for other in ("let", "model", "params") if name in environment.names(other)]
     near = closest(name, known)
@@ -156,11 +156,11 @@ def _undefined(namespace: str, name: str, start: int, end: int, environment: Env
         hint = "params.* has values within a layer template that declares them"
     else:
         hint = f"{namespace} has {', '.join(list(known)[:8])}" if known else f"define `{name}` under {namespace}"
-    return ExpressionFault("E0403", f"`{namespace}.{name}` is not defined", start, end, f"not in {namespace}", hint)
+    return ExpressionError("E0403", f"`{namespace}.{name}` is not defined", start, end, f"not in {namespace}", hint)
 
 
-def _no_namespace(name: str, start: int, end: int, environment: Environment) -> ExpressionFault:
+def _no_namespace(name: str, start: int, end: int, environment: Environment) -> ExpressionError:
     last = name.rpartition(".")[2]
     full = [f"{space}.{last}" for space in ("let", "model", "params") if last in environment.names(space)]
     hint = f"did you mean {full[0]}?" if full else "names are let.X, model.X, params.X and layer.index"
-    return ExpressionFault("E0403", f"`{name}` is not a name", start, end, "unknown", hint)
+    return ExpressionError("E0403", f"`{name}` is not a name", start, end, "unknown", hint)

@@ -49,7 +49,11 @@ class Templates:
         for entry in node:
             if not NAME.fullmatch(entry.key):
                 self.reader.diagnostics.error(
-                    "E0210", f"{entry.key!r} cannot name a template", entry.key_span, "letters, digits and single _ only", help="like local_attention"
+                    "E0210",
+                    f"{entry.key!r} cannot name a template",
+                    entry.key_span,
+                    "letters, digits and single _ only",
+                    help="like local_attention",
                 )
             if isinstance(entry.value, tree.Mapping):
                 self.bodies[entry.key] = entry.value
@@ -60,7 +64,9 @@ class Templates:
         """Templates outside the schedule are read all the same, so that their errors show."""
         for name, body in self.bodies.items():
             if name not in used:
-                self.reader.diagnostics.warning("W0501", f"template {name} is in no run of the schedule", body.span, "compiled into nothing")
+                self.reader.diagnostics.warning(
+                    "W0501", f"template {name} is in no run of the schedule", body.span, "compiled into nothing"
+                )
                 self._lower(name, Layer(0, name, body.span), body)
 
     def instance(self, layer: Layer) -> str | None:
@@ -107,7 +113,10 @@ class Templates:
                 suggestion = closest(key, defaults)
                 entry = layer.parameters.entry(key) if layer.parameters is not None else None
                 self.reader.diagnostics.error(
-                    "E0507", f"template {name} has no parameter {key!r}", entry.key_span if entry else layer.span, "not among its params",
+                    "E0507",
+                    f"template {name} has no parameter {key!r}",
+                    entry.key_span if entry else layer.span,
+                    "not among its params",
                     help=f"did you mean {suggestion}?" if suggestion else f"it has {', '.join(defaults) or 'none'}",
                 )
         return {**defaults, **given}
@@ -154,7 +163,9 @@ class _TemplateReader:
         nodes = {entry.key: entry.value for entry in self.reader.known_entries(body, blocks.TEMPLATE_KEYS, self.path)}
         for key in ("mixer", "ffn"):
             if key not in nodes:
-                self.report.error("E0201", f"the template has no {key}", body.span, f"needs {key}", help=f"add `{key}:` with a `type`")
+                self.report.error(
+                    "E0201", f"the template has no {key}", body.span, f"needs {key}", help=f"add `{key}:` with a `type`"
+                )
         norm_node = nodes.get("norm", tree.Mapping((), body.span))
         position, norm_body = without(norm_node, "position")
         mixer = self.part("mixer", nodes.get("mixer"), None)
@@ -195,17 +206,28 @@ class _TemplateReader:
         kinds = by_axis(axis)
         name = plain(entry.value) if entry is not None else default
         if name is None:
-            self.report.error("E0201", f"{axis} has no type", node.span, "needs a type", help=f"add `type:` ({', '.join(kinds)})")
+            self.report.error(
+                "E0201", f"{axis} has no type", node.span, "needs a type", help=f"add `type:` ({', '.join(kinds)})"
+            )
             return None
         if isinstance(name, str) and name in kinds:
             return kinds[name]
         span = entry.value.span if entry is not None else node.span
         if name in blocks.LATER_TYPES.get(axis, ()):
-            self.report.error("E0204", f"{axis} type {name} is not in this version of the language", span, "not compiled yet", help=f"there are {', '.join(kinds)}")
+            self.report.error(
+                "E0204",
+                f"{axis} type {name} is not in this version of the language",
+                span,
+                "not compiled yet",
+                help=f"there are {', '.join(kinds)}",
+            )
             return None
         suggestion = closest(str(name), kinds)
         self.report.error(
-            "E0205", f"no {axis} is of type {name!r}", span, "unknown type",
+            "E0205",
+            f"no {axis} is of type {name!r}",
+            span,
+            "unknown type",
             help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(kinds)}",
         )
         return None
@@ -216,7 +238,9 @@ class _TemplateReader:
         path = f"{self.path}.{axis}"
         level = chosen.fields if chosen.block is None else chosen.level_fields
         known = ("type", *level, *((chosen.block,) if chosen.block is not None else ()))
-        entries = tuple(entry for entry in self.reader.known_entries(node, known, path) if entry.key not in ("type", chosen.block))
+        entries = tuple(
+            entry for entry in self.reader.known_entries(node, known, path) if entry.key not in ("type", chosen.block)
+        )
         outer = self.reader.block(tree.Mapping(entries, node.span), level, path, node.span)
         given, spans = dict(outer.given), dict(outer.spans)
         if chosen.block is not None:

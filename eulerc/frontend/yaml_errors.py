@@ -81,7 +81,10 @@ _READINGS = (
         "write the character itself",
     ),
     _Reading(
-        "cannot start any token", "a value cannot begin with this character", "needs quotes", 'write "..." around the value'
+        "cannot start any token",
+        "a value cannot begin with this character",
+        "needs quotes",
+        'write "..." around the value',
     ),
     _Reading(
         "alphabetic or numeric|alphanumeric",

@@ -31,6 +31,7 @@ class LatentAttention(Definition):
     """Low-rank joint compression of keys and values (DeepSeek-V2, eqs. 9-19), decoupled rope (eqs. 14-19)."""
 
     name = "mixer.latent_attention"
+    axis = "mixer"
     module_name = "self_attn"
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")

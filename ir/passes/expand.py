@@ -89,7 +89,9 @@ def _sublayer(builder: GraphBuilder, stream: Value, parts: dict[str, Op], axis: 
     if wiring["position"] in ("output", "sandwich"):
         output = builder.add(parts["norm"], (output,), "normed", module=after)
     output = builder.add(Op("dropout", span=wiring.span), (output,), "dropped", p=wiring["dropout"])
-    return builder.add(Op("scale", span=wiring.span), (output,), "scaled", by=wiring["scaling"], config="residual_multiplier")
+    return builder.add(
+        Op("scale", span=wiring.span), (output,), "scaled", by=wiring["scaling"], config="residual_multiplier"
+    )
 
 
 def _graph(module: Module) -> Op:

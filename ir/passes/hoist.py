@@ -19,7 +19,8 @@ def hoist(module: Module) -> Module:
     tables: list[tuple[Any, int]] = []
     ops = tuple(_share(op, tables) if op.name == "template" else op for op in module.model.ops)
     ropes = tuple(
-        Op("rope", symbol=f"rope_{index}", attributes={**rope, "width": width}) for index, (rope, width) in enumerate(tables)
+        Op("rope", symbol=f"rope_{index}", attributes={**rope, "width": width})
+        for index, (rope, width) in enumerate(tables)
     )
     first = next(index for index, op in enumerate(ops) if op.name == "template")
     return evolve(module, model=evolve(module.model, body=Block(ops=(*ops[:first], *ropes, *ops[first:]))))

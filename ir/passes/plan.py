@@ -132,7 +132,11 @@ class _Classes:
             if counts[item.base] > 1:
                 name = f"{self.prefix}{camel(item.template or 'final')}{item.base}"
             while name in names.values():
-                name = f"{self.prefix}{item.attributes['definition']}" if name != f"{self.prefix}{item.attributes['definition']}" else f"{name}2"
+                name = (
+                    f"{self.prefix}{item.attributes['definition']}"
+                    if name != f"{self.prefix}{item.attributes['definition']}"
+                    else f"{name}2"
+                )
             names[key] = name
         return names
 
@@ -186,14 +190,19 @@ def _wiring(template: Op) -> str:
     for op in template.ops:
         operands = [operand.name for operand in op.operands]
         kind = layer_kind(op) if op.get("window", "absent") == "absent" else None
-        rows.append((op.name, str(op.get("class")), op.get("module"), op.get("config"), bool(op.get("round")), operands, kind))
+        rows.append(
+            (op.name, str(op.get("class")), op.get("module"), op.get("config"), bool(op.get("round")), operands, kind)
+        )
     return _text(rows)
 
 
 def _slot_text(binding: ClassBinding | None) -> Any:
     if binding is None:
         return None
-    return {name: (value.name, _structure(value)) if isinstance(value, Op) else value for name, value in binding.slots.items()}
+    return {
+        name: (value.name, _structure(value)) if isinstance(value, Op) else value
+        for name, value in binding.slots.items()
+    }
 
 
 def _structure(op: Op) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from tests.strategies_ir import modules
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "errors").glob("E07*.md"))
 KNOWN_OPS = frozenset({"model", "template", "graph", "yield", "embed", "norm.rms", "add", "stack", "rope", "op"})
 
-few = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def findings(text: str, known_ops: frozenset[str] | None = None) -> tuple[Diagnostic, ...]:

@@ -12,7 +12,7 @@ from eulerc.ir.span import NOWHERE
 from eulerc.ir.verify import verify
 from tests.strategies_ir import modules
 
-thorough = settings(max_examples=2500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def parsed(text: str) -> Module:

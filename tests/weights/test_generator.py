@@ -9,7 +9,7 @@ from math import erf, sqrt
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -114,6 +114,7 @@ def test_a_16_bit_weight_is_the_rounding_of_the_float32_weight(dtype: str) -> No
     assert torch.equal(half, single.to(half.dtype))
 
 
+@settings(deadline=None)
 @given(
     cuts=st.lists(st.integers(0, 300_000), max_size=6),
     dtype=st.sampled_from(DTYPES),

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import split_torch_state_dict_into_shards
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel
@@ -35,6 +35,7 @@ def as_torch(tensor: TensorPlan, seed: int) -> torch.Tensor:
     return torch.frombuffer(bytearray(draw(tensor, 0, tensor.numel, seed)), dtype=dtype).reshape(tensor.shape)
 
 
+@settings(deadline=None)
 @given(plan=plans())
 def test_file_is_byte_for_byte_what_the_library_writes(
     plan: list[TensorPlan], tmp_path_factory: pytest.TempPathFactory
@@ -45,6 +46,7 @@ def test_file_is_byte_for_byte_what_the_library_writes(
     assert (folder / "model.safetensors").read_bytes() == (folder / "theirs").read_bytes()
 
 
+@settings(deadline=None)
 @given(plan=plans())
 def test_library_reads_back_what_the_generator_drew(
     plan: list[TensorPlan], tmp_path_factory: pytest.TempPathFactory
@@ -58,6 +60,7 @@ def test_library_reads_back_what_the_generator_drew(
         assert torch.equal(loaded[tensor.name], as_torch(tensor, 2))
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(1, 30), min_size=1, max_size=20), limit=st.integers(4, 160))
 def test_tensors_are_sharded_as_the_hub_library_shards_them(sizes: list[int], limit: int) -> None:
     plan = [TensorPlan(f"w{number}", (size,), "float32", Init("zeros")) for number, size in enumerate(sizes)]

@@ -7,7 +7,7 @@ from transformers.integrations import use_kernel_forward_from_hub
 
 @use_kernel_forward_from_hub("RMSNorm")
 class RMSNorm(nn.Module):
-    """RMSNorm whose weight multiplies the result in the input's dtype (Llama)."""
+    """Root mean square norm whose weight multiplies the result in the input's dtype (Llama)."""
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class RMSNorm(nn.Module):
 
 @use_kernel_forward_from_hub("RMSNorm")
 class Float32RMSNorm(nn.Module):
-    """RMSNorm whose weight multiplies the result in float32 (OLMo 2)."""
+    """Root mean square norm whose weight multiplies the result in float32 (OLMo 2)."""
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
         super().__init__()

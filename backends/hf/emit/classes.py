@@ -6,6 +6,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model, facts_of
 from eulerc.backends.hf.link import Request
+from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.core import Op
 
 ROTATIONS = {
@@ -88,7 +89,9 @@ def _slot_functions(model: Model, op: Op) -> list[Request]:
         requests.append(Request(component="apply_rotary", names=(rotation,)))
         if op["facts"]["partial_rotary"]:
             slots = {"apply_rotary_pos_emb": rotation}
-            requests.append(Request(component="apply_partial_rotary", names=("apply_partial_rotary_pos_emb",), slots=slots))
+            requests.append(
+                Request(component="apply_partial_rotary", names=("apply_partial_rotary_pos_emb",), slots=slots)
+            )
     if "eager" in op["slots"]:
         requests.append(Request(component="eager_attention", names=(EAGER[op["slots"]["eager"]],)))
     return requests
@@ -140,11 +143,18 @@ def rotary_request(model: Model) -> Request | None:
     facts: dict[str, Any] = {
         "partial_rotary": any(op["partial"] != 1.0 for op in model.ropes),
         "rope_in_float32": any(op["precision"] == "float32" for op in model.ropes),
-        "rope_layers": True if several and "head_dim" in model.differing else None,
+        "rope_layers": PRESENT if several and "head_dim" in model.differing else None,
     }
-    component, definition = ("nested_rotary_embedding", "NestedRotaryEmbedding") if several else ("rotary_embedding", "RotaryEmbedding")
+    component, definition = (
+        ("nested_rotary_embedding", "NestedRotaryEmbedding") if several else ("rotary_embedding", "RotaryEmbedding")
+    )
     rename = {definition: f"{model.prefix}RotaryEmbedding", "PreTrainedConfig": f"{model.prefix}Config"}
     return Request(component=component, names=(definition,), facts=facts, rename=rename)
+
+
+def alibi_request() -> Request:
+    """The functions behind the position biases."""
+    return Request(component="alibi", names=("alibi_slopes", "add_alibi"))
 
 
 def loss_requests(model: Model) -> list[Request]:
@@ -153,7 +163,9 @@ def loss_requests(model: Model) -> list[Request]:
     requests = []
     if any(op["load_balance_coef"] for op in model.moe):
         requests.append(Request(component="router_scores", names=(scores,)))
-        requests.append(Request(component="router_losses", names=("load_balancing_loss",), slots={"router_scores": scores}))
+        requests.append(
+            Request(component="router_losses", names=("load_balancing_loss",), slots={"router_scores": scores})
+        )
     if any(op["z_loss"] for op in model.moe):
         requests.append(Request(component="router_losses", names=("router_z_loss",), slots={"router_scores": scores}))
     return requests

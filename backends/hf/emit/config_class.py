@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
 
 DOCS: dict[str, tuple[str, str]] = {
@@ -98,30 +98,20 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
     emitter.line(f'@auto_docstring(checkpoint="{model.stem}")')
     emitter.line("@strict")
     with emitter.indent(f"class {model.prefix}Config(PreTrainedConfig):"):
-        _docstring(emitter, model, special_ids)
-        emitter.line()
+        if any(name in DOCS and name not in STANDARD for name in config_values(model, special_ids)):
+            _docstring(emitter, model, special_ids)
+            emitter.line()
         emitter.line(f'model_type = "{model.stem}"')
         emitter.line('keys_to_ignore_at_inference = ["past_key_values"]')
         _plans(emitter, model)
         if len(model.ropes) > 1:
-            emitter.line(f"_rope_type_labels = ({', '.join(repr_text(label) for label in model.rope_labels)},)")
+            emitter.literal("_rope_type_labels = ", tuple(model.rope_labels))
         emitter.line()
         for name, value in config_values(model, special_ids).items():
             _field(emitter, name, value)
         _post_init(emitter, model)
         _validation(emitter, model)
     return emitter.text()
-
-
-def repr_text(value: Any) -> str:
-    """A literal with double quotes, as `ruff format` writes it."""
-    if isinstance(value, str):
-        return '"' + repr(value)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{repr_text(key)}: {repr_text(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(repr_text, value)) + "]"
-    return repr(int(value)) if type(value).__name__ == "Dim" else repr(value)
 
 
 def _docstring(emitter: Emitter, model: Model, special_ids: dict[str, int | None]) -> None:
@@ -146,11 +136,13 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
     if name == "rope_parameters":
         emitter.line(f"{name}: {kinds[name]} = None")
         return
-    kind = kinds.get(name) or {bool: "bool", int: "int", float: "float", str: "str", dict: "dict | None"}.get(type(value), "int")
+    kind = kinds.get(name) or {bool: "bool", int: "int", float: "float", str: "str", dict: "dict | None"}.get(
+        type(value), "int"
+    )
     if isinstance(value, dict):
         emitter.line(f"{name}: dict | None = None")
         return
-    emitter.line(f"{name}: {'float' if isinstance(value, float) else kind} = {repr_text(value)}")
+    emitter.line(f"{name}: {'float' if isinstance(value, float) else kind} = {source_of(value)}")
 
 
 def tensor_plan_rules(model: Model) -> dict[str, str]:
@@ -237,25 +229,24 @@ def _literal(names: list[str]) -> str:
 
 def _post_init(emitter: Emitter, model: Model) -> None:
     values = config_values(model, {})
-    lines: list[tuple[str, list[str]]] = []
-    if model.rope_parameters is not None:
-        lines.append(("rope_parameters", [f"self.rope_parameters = {repr_text(model.rope_parameters)}"]))
-    if "rope_layers" in values:
-        lines.append(("rope_layers", [f"self.rope_layers = {repr_text(values['rope_layers'])}"]))
-    for name, names in (("block_types", model.blocks), ("layer_types", model.kinds)):
-        if name in values:
-            expression = schedule_expression(names)
-            lines.append((name, [f"schedule = {expression}", f"self.{name} = [schedule[i % len(schedule)] for i in range(self.num_hidden_layers)]"]))
-    derived = [op for op in model.mixers if op.name == "mixer.latent_attention"]
-    if not lines and not derived:
+    literals = {"rope_parameters": model.rope_parameters, "rope_layers": values.get("rope_layers")}
+    literals = {name: value for name, value in literals.items() if value is not None}
+    lists = {
+        name: names for name, names in (("block_types", model.blocks), ("layer_types", model.kinds)) if name in values
+    }
+    latent = any(op.name == "mixer.latent_attention" for op in model.mixers)
+    if not literals and not lists and not latent:
         return
     emitter.line()
     with emitter.indent("def __post_init__(self, **kwargs) -> None:"):
-        for name, body in lines:
+        for name, value in literals.items():
             with emitter.indent(f"if self.{name} is None:"):
-                for line in body:
-                    emitter.line(line)
-        if derived:
+                emitter.literal(f"self.{name} = ", value)
+        for name, names in lists.items():
+            with emitter.indent(f"if self.{name} is None:"):
+                emitter.line(f"schedule = {schedule_expression(names)}")
+                emitter.line(f"self.{name} = [schedule[i % len(schedule)] for i in range(self.num_hidden_layers)]")
+        if latent and not model.differing & {"qk_nope_head_dim", "qk_rope_head_dim"}:
             emitter.line("self.qk_head_dim = self.qk_nope_head_dim + self.qk_rope_head_dim")
         emitter.line("super().__post_init__(**kwargs)")
 
@@ -263,18 +254,21 @@ def _post_init(emitter: Emitter, model: Model) -> None:
 def _validation(emitter: Emitter, model: Model) -> None:
     checks: list[tuple[str, str]] = []
     values = config_values(model, {})
-    if {"num_attention_heads", "num_key_value_heads"} <= values.keys() and not model.differing & {"num_attention_heads", "num_key_value_heads"}:
+    if {"num_attention_heads", "num_key_value_heads"} <= values.keys() and not model.differing & {
+        "num_attention_heads",
+        "num_key_value_heads",
+    }:
         checks.append(
             (
                 "self.num_attention_heads % self.num_key_value_heads != 0",
-                'f"num_attention_heads ({self.num_attention_heads}) is not a multiple of num_key_value_heads ({self.num_key_value_heads})"',
+                'f"{self.num_attention_heads} heads cannot share {self.num_key_value_heads} key/value heads"',
             )
         )
     if "block_types" in values:
         checks.append(
             (
                 "len(self.block_types) != self.num_hidden_layers",
-                'f"block_types has {len(self.block_types)} entries for {self.num_hidden_layers} layers; delete it to rebuild it"',
+                'f"block_types has {len(self.block_types)} entries for {self.num_hidden_layers} layers; delete the list"',
             )
         )
     if not checks:
@@ -285,5 +279,3 @@ def _validation(emitter: Emitter, model: Model) -> None:
         for test, message in checks:
             with emitter.indent(f"if {test}:"):
                 emitter.call("raise ValueError", [message])
-
-

@@ -5,6 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from textwrap import dedent
+from typing import Any
+
+
+WIDTH = 119
+"""Columns of a generated file, as in transformers."""
+
+
+def source_of(value: Any) -> str:
+    """A literal with double quotes, as `ruff format` writes it."""
+    if isinstance(value, str):
+        return '"' + repr(value)[1:-1].replace('"', '\\"').replace("\\'", "'") + '"'
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{source_of(key)}: {source_of(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(source_of, value)) + "]"
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(source_of, value)) + ("," if len(value) == 1 else "") + ")"
+    if isinstance(value, float):
+        return repr(value).replace("e-0", "e-")
+    return repr(int(value)) if isinstance(value, int) and not isinstance(value, bool) else repr(value)
 
 
 class Emitter:
@@ -33,13 +53,29 @@ class Emitter:
     def call(self, head: str, arguments: list[str], tail: str = "") -> None:
         """A call on one line if it fits, else one argument a line."""
         flat = f"{head}({', '.join(arguments)}){tail}"
-        if len(flat) + 4 * self._depth <= 119:
+        if len(flat) + 4 * self._depth <= WIDTH:
             self.line(flat)
             return
         with self.indent(f"{head}("):
             for argument in arguments:
                 self.line(f"{argument},")
         self.line(f"){tail}")
+
+    def literal(self, head: str, value: Any, tail: str = "") -> None:
+        """A literal on one line if it fits, else its entries one a line, as `ruff format` lays them out."""
+        flat = f"{head}{source_of(value)}{tail}"
+        if len(flat) + 4 * self._depth <= WIDTH or not isinstance(value, dict | list | tuple) or not value:
+            self.line(flat)
+            return
+        opening, closing = {dict: "{}", list: "[]", tuple: "()"}[type(value)]
+        with self.indent(head + opening):
+            if isinstance(value, dict):
+                for key, item in value.items():
+                    self.literal(f"{source_of(key)}: ", item, ",")
+            else:
+                for item in value:
+                    self.literal("", item, ",")
+        self.line(closing + tail)
 
     def text(self) -> str:
         return "\n".join(self._lines) + "\n"

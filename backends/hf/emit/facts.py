@@ -78,11 +78,32 @@ class Model:
 
     @cached_property
     def blocks(self) -> list[str]:
-        return block_types(self.module)
+        """The block type of every layer: templates of one class share one, unless their ropes differ."""
+        names = block_types(self.module)
+        ropes: dict[str, set[str]] = {}
+        for name, template in zip(names, self.schedule, strict=True):
+            ropes.setdefault(name, set()).update(str(op.get("rope")) for op in template.ops if op.carries)
+        apart = any(len(found) > 1 for found in ropes.values()) and not self.kinds_tell_ropes
+        return [str(template.symbol) for template in self.schedule] if apart else names
+
+    @cached_property
+    def kinds_tell_ropes(self) -> bool:
+        """Whether layers of one cache kind have one rope."""
+        found: dict[str, set[str]] = {}
+        for kind, op in zip(self.kinds, self.mixers, strict=True):
+            found.setdefault(kind, set()).add(str(op.get("rope")))
+        return all(len(names) == 1 for names in found.values())
 
     @cached_property
     def has_block_types(self) -> bool:
-        return len(self.layers) > 1
+        """A model lists its blocks where they are of several classes, or tell its ropes apart."""
+        return len(self.layers) > 1 or (len(self.ropes) > 1 and not set(self.rope_labels) <= set(self.kinds))
+
+    @cached_property
+    def layer_classes(self) -> dict[str, str]:
+        """The layer class of every block type."""
+        classes = {str(template): str(op.symbol) for op in self.layers for template in op["templates"]}
+        return {name: classes[name] for name in dict.fromkeys(self.blocks)}
 
     @cached_property
     def mixers(self) -> list[Op]:
@@ -108,14 +129,9 @@ class Model:
     @cached_property
     def rope_labels(self) -> dict[str, str]:
         """With several ropes: the rope of every label. Labels are layer types where those tell the ropes apart."""
-        for labels in (self.kinds, self.blocks, [str(template.symbol) for template in self.schedule]):
-            found: dict[str, set[str]] = {}
-            for label, op in zip(labels, self.mixers, strict=True):
-                if isinstance(op.get("rope"), Symbol):
-                    found.setdefault(label, set()).add(str(op["rope"]))
-            if all(len(names) == 1 for names in found.values()):
-                return {label: names.pop() for label, names in found.items()}
-        raise ValueError("the ropes of this model cannot be told apart")
+        labels = self.kinds if self.kinds_tell_ropes else self.blocks
+        pairs = zip(labels, self.mixers, strict=True)
+        return {label: str(op["rope"]) for label, op in pairs if isinstance(op.get("rope"), Symbol)}
 
     @cached_property
     def rope_parameters(self) -> dict[str, Any] | None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+from pathlib import Path
+
 from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, model_class
-from eulerc.backends.hf.emit.classes import class_requests, loss_requests, rotary_request
+from eulerc.backends.hf.emit.classes import alibi_request, class_requests, loss_requests, rotary_request
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
-from eulerc.backends.hf.link import ImportSet, link
+from eulerc.backends.hf.imports import ImportSet
+from eulerc.backends.hf.link import link
+from eulerc.backends.hf.names import names_in
+
+COMPONENTS = Path(str(files("eulerc.backends.hf.components")))
 
 CONFIG_IMPORTS = (
     "from huggingface_hub.dataclasses import strict",
@@ -36,15 +43,15 @@ MODEL_IMPORTS = (
 
 
 def header(model: Model, source_name: str) -> str:
-    """Six lines: which spec, which version, how to regenerate, edit freely."""
+    """A few lines: which spec, which version, how to regenerate, edit freely."""
     return "\n".join(
         (
             f"# {model.prefix}: a decoder-only language model.",
             f"# Compiled by eulerc {__version__} from {source_name}, which stands beside this file.",
             f"# To compile it again: eulerc build {source_name} --emit hf -o DIRECTORY",
             "# The file needs only torch and transformers. Edit it freely: nothing reads it back.",
-            "# Widths may be edited in config.json; depth by num_hidden_layers and the lists of that length.",
-            "#",
+            "# Widths may be edited in config.json; depth too: num_hidden_layers, with the lists of that length or without them.",
+            "",
             "",
         )
     )
@@ -69,9 +76,14 @@ def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, l
 def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relative: str | None = None) -> str:
     requests = class_requests(model)
     rotary = rotary_request(model)
-    linked = link([*([rotary] if rotary else []), *requests, *loss_requests(model)])
+    positions = [rotary] if rotary else [alibi_request()] if model.alibi else []
+    linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
     losses = {"load_balancing_loss", "router_z_loss", "token_weights"}
-    components = [adjusted(model, item) for item in linked.definitions if item.name not in losses and not item.name.endswith("_scores")]
+    components = [
+        adjusted(model, item)
+        for item in linked.definitions
+        if item.name not in losses and not item.name.endswith("_scores")
+    ]
     auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
     table = [model_class.layer_table(model)] if model.has_block_types else []
@@ -82,14 +94,22 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     return _assemble(linked.imports, (*CONFIG_IMPORTS, *MODEL_IMPORTS), definitions, (*exported, *names), relative)
 
 
+def pruned(imports: ImportSet, body: str) -> ImportSet:
+    """The imports that a text uses."""
+    used = names_in(body)
+    return ImportSet(frozenset(item for item in imports.imports if item.local in used))
+
+
 def _assemble(
-    imports: ImportSet, more: tuple[str, ...], definitions: list[str], exported: tuple[str, ...], relative: str | None = None
+    imports: ImportSet,
+    more: tuple[str, ...],
+    definitions: list[str],
+    exported: tuple[str, ...],
+    relative: str | None = None,
 ) -> str:
     body = "\n\n\n".join(text.strip("\n") for text in definitions) + "\n"
-    for statement in more:
-        imports = imports.add(statement)
     listed = "__all__ = [\n" + "".join(f'    "{name}",\n' for name in sorted(set(exported))) + "]\n"
-    head = imports.pruned(body).render()
+    head = pruned(imports.merge(ImportSet.parse("\n".join(more))), body).render()
     if relative is not None:
         head = f"{head.rstrip()}\n\n{relative}\n"
     return f"{head.rstrip()}\n\n\n{body}\n\n{listed}"

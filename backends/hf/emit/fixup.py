@@ -7,7 +7,9 @@ from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model
 
-BY_LAYER = 'self.sliding_window = config.sliding_window if config.layer_types[layer_idx] == "sliding_attention" else None'
+BY_LAYER = (
+    'self.sliding_window = config.sliding_window if config.layer_types[layer_idx] == "sliding_attention" else None'
+)
 
 
 def adjusted(model: Model, item: Any) -> str:
@@ -18,9 +20,14 @@ def adjusted(model: Model, item: Any) -> str:
             text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", BY_LAYER, text)
     if "qk_norm_eps" not in model.numbers["fields"]:
         field = _norm_field(model, item.name)
-        text = re.sub(r"(config|sizes)\.qk_norm_eps", f"{'sizes' if field in model.differing else 'config'}.{field}", text)
+        text = re.sub(
+            r"(config|sizes)\.qk_norm_eps", f"{'sizes' if field in model.differing else 'config'}.{field}", text
+        )
+    text = re.sub(r"\n +(softcap|sliding_window)=None,", "", text)
     if "layer_idx: int" not in text and "class " in text:
-        text = text.replace("(config, layer_idx)", "(config)").replace("config,\n                layer_idx,\n", "config,\n")
+        text = text.replace("(config, layer_idx)", "(config)").replace(
+            "config,\n                layer_idx,\n", "config,\n"
+        )
     return text
 
 

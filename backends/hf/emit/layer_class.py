@@ -131,7 +131,9 @@ class _Wiring:
         if op.name == "scale":
             self.emitter.line(f"{target} = {source} * self.{op['config']}")
         elif op.name == "dropout":
-            self.emitter.line(f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)")
+            self.emitter.line(
+                f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
+            )
         elif axis == "mixer":
             self.emitter.call(f"{target}, _ = self.{op['module']}", self._mixer_arguments(op, source))
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eulerc.backends.hf.emit.classes import moe_part_names
-from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.layer_class import norm_arguments
 from eulerc.ir.core import Op
@@ -97,7 +97,8 @@ def _moe_cases(model: Model, class_op: Op) -> list[tuple[str, list[str]]]:
     if class_op["facts"]["router_bias"]:
         router.append("init.zeros_(module.e_score_correction_bias)")
     experts = [
-        f"init.normal_(module.{name}, mean=0.0, std=self.config.initializer_range)" for name in ("gate_up_proj", "down_proj")
+        f"init.normal_(module.{name}, mean=0.0, std=self.config.initializer_range)"
+        for name in ("gate_up_proj", "down_proj")
     ]
     return [(names["TopKRouter"], router), (names["GatedExperts"], experts)]
 
@@ -109,6 +110,8 @@ def model_class(model: Model) -> str:
     emitter.line("@auto_docstring")
     with emitter.indent(f"class {model.prefix}Model({model.prefix}PreTrainedModel):"):
         _model_constructor(emitter, model)
+        if model.alibi:
+            _position_biases(emitter)
         emitter.line()
         emitter.line("@merge_with_config_defaults")
         emitter.line("@capture_outputs")
@@ -141,8 +144,6 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
             _graph_member(emitter, model, op)
         if model.ropes:
             emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config=config)")
-        if model.alibi:
-            emitter.line("self.alibi_heads = config.num_attention_heads")
         emitter.line("self.gradient_checkpointing = False")
         emitter.line()
         emitter.line("# Initialize weights and apply final processing")
@@ -171,7 +172,14 @@ def _layers(emitter: Emitter, model: Model) -> None:
     else:
         choice = str(model.layers[0].symbol)
     with emitter.indent("self.layers = nn.ModuleList("):
-        emitter.line(f"[{choice}(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]")
+        flat = f"[{choice}(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
+        if len(flat) <= WIDTH - 12:
+            emitter.line(flat)
+        else:
+            with emitter.indent("["):
+                emitter.line(f"{choice}(config, layer_idx)")
+                emitter.line("for layer_idx in range(config.num_hidden_layers)")
+            emitter.line("]")
     emitter.line(")")
 
 
@@ -179,8 +187,8 @@ def layer_table(model: Model) -> str:
     """The table from block types to layer classes."""
     emitter = Emitter()
     with emitter.indent(f"{model.prefix.upper()}_LAYERS = {{"):
-        for layer in model.layers:
-            emitter.line(f'"{layer["block"]}": {layer.symbol},')
+        for block, name in model.layer_classes.items():
+            emitter.line(f'"{block}": {name},')
     emitter.line("}")
     return emitter.text()
 
@@ -213,7 +221,9 @@ def _position_ids(emitter: Emitter, model: Model) -> None:
     learned = any(op.name == "embed_positions" for op in model.graph.ops)
     with emitter.indent("if position_ids is None:"):
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
-        emitter.line("position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens")
+        emitter.line(
+            "position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens"
+        )
         emitter.line("position_ids = position_ids.unsqueeze(0)")
         if learned:
             emitter.line("# Positions are absolute: padding on the left does not count")
@@ -238,7 +248,9 @@ def _masks(emitter: Emitter, model: Model) -> None:
                 emitter.line(f"{name.strip(chr(34))}={value}")
         emitter.line(")")
         if model.alibi:
-            _alibi(emitter, model, "causal_mask", "causal_mask", 0)
+            emitter.line(
+                "causal_mask = self.with_position_biases(causal_mask, inputs_embeds, past_key_values, layer_idx=0)"
+            )
         return
     emitter.line("# It may already have been prepared by e.g. `generate`")
     with emitter.indent("if not isinstance(causal_mask_mapping := attention_mask, dict):"):
@@ -252,13 +264,39 @@ def _masks(emitter: Emitter, model: Model) -> None:
         emitter.line("}")
     if model.alibi:
         with emitter.indent("causal_mask_mapping = {"):
-            for kind in kinds:
-                emitter.line(f'"{kind}": self.add_alibi(causal_mask_mapping["{kind}"], inputs_embeds, past_key_values, {model.kinds.index(kind)}),')
+            emitter.line("kind: self.with_position_biases(")
+            with emitter.indent():
+                emitter.line("mask, inputs_embeds, past_key_values, layer_idx=self.config.layer_types.index(kind)")
+            emitter.line(")")
+            emitter.line("for kind, mask in causal_mask_mapping.items()")
         emitter.line("}")
 
 
-def _alibi(emitter: Emitter, model: Model, target: str, source: str, layer: int) -> None:
-    emitter.line(f"{target} = self.add_alibi({source}, inputs_embeds, past_key_values, {layer})")
+def _position_biases(emitter: Emitter) -> None:
+    """The method that adds ALiBi to a mask."""
+    emitter.line()
+    emitter.block(
+        '''
+        def with_position_biases(
+            self,
+            attention_mask: torch.Tensor | None,
+            inputs_embeds: torch.Tensor,
+            past_key_values: Cache | None,
+            layer_idx: int,
+        ) -> torch.Tensor:
+            """Adds ALiBi to the mask of the layers of one kind, `layer_idx` being one of them."""
+            query_length = kv_length = inputs_embeds.shape[1]
+            past_seen_tokens, kv_offset = 0, 0
+            if past_key_values is not None:
+                past_seen_tokens = past_key_values.get_seq_length()
+                kv_length, kv_offset = past_key_values.get_mask_sizes(query_length, layer_idx)
+            device = inputs_embeds.device
+            query_positions = torch.arange(query_length, device=device) + past_seen_tokens
+            key_positions = torch.arange(kv_length, device=device) + kv_offset
+            slopes = alibi_slopes(self.config.num_attention_heads, device=device)
+            return add_alibi(attention_mask, slopes, query_positions, key_positions, inputs_embeds.dtype)
+        '''
+    )
 
 
 def _graph_step(emitter: Emitter, model: Model, op: Op) -> None:
@@ -266,13 +304,16 @@ def _graph_step(emitter: Emitter, model: Model, op: Op) -> None:
         factor = "self.embedding_multiplier"
         if op["round"]:
             emitter.line("# The factor is rounded to the weights' dtype, as the embedding's own entries are")
-            factor = "torch.tensor(self.embedding_multiplier, dtype=hidden_states.dtype, device=hidden_states.device)"
+            emitter.line("multiplier = hidden_states.new_full((), self.embedding_multiplier)")
+            factor = "multiplier"
         emitter.line(f"hidden_states = hidden_states * {factor}")
     elif op.name == "embed_positions":
         ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
         emitter.line(f"hidden_states = hidden_states + self.embed_positions({ids})")
     elif op.name == "dropout":
-        emitter.line("hidden_states = nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)")
+        emitter.line(
+            "hidden_states = nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
+        )
     elif op.name == "stack":
         _loop(emitter, model)
     elif op.get("module") == "norm":
@@ -284,7 +325,9 @@ def _loop(emitter: Emitter, model: Model) -> None:
     if len(model.ropes) > 1:
         labels = "layer_types" if set(model.rope_labels) <= set(model.kinds) else "block_types"
         with emitter.indent("position_embeddings = {"):
-            emitter.line("label: self.rotary_emb(hidden_states, position_ids, label) for label in self.config.rope_parameters")
+            emitter.line(
+                "label: self.rotary_emb(hidden_states, position_ids, label) for label in self.config._rope_type_labels"
+            )
         emitter.line("}")
     elif model.ropes:
         emitter.line("position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)")
@@ -358,7 +401,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
             emitter.block(
                 """
                 if output_router_logits is None:
-                    output_router_logits = self.config.output_router_logits
+                    output_router_logits = self.config.output_router_logits and labels is not None
                 """
             )
         _run_model(emitter, model)
@@ -396,7 +439,9 @@ def _logits(emitter: Emitter, model: Model) -> None:
 def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line("loss = None")
     with emitter.indent("if labels is not None:"):
-        emitter.line("loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)")
+        emitter.line(
+            "loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)"
+        )
     emitter.line()
     terms = _auxiliary_terms(model)
     if not model.moe:
@@ -405,28 +450,26 @@ def _loss(emitter: Emitter, model: Model) -> None:
     if not terms:
         return
     with emitter.indent("if output_router_logits:"):
-        emitter.line("router_mask = attention_mask if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2 else None")
-        for index, (call, coefficient) in enumerate(terms):
-            emitter.line(f"{'aux_loss' if index == 0 else 'z_loss'} = {call}")
+        for name, function, _ in terms:
+            sizes = ["self.config.num_experts", "self.config.num_experts_per_tok"] if name == "aux_loss" else []
+            emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
-            total = " + ".join(
-                f"self.config.{coefficient} * {'aux_loss' if index == 0 else 'z_loss'}" for index, (_, coefficient) in enumerate(terms)
-            )
-            emitter.line(f"auxiliary = ({total}).to(loss.device)")
-            emitter.line('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:')
-            emitter.line("    # One part of an accumulated batch weighs as much as its share of the labels")
-            emitter.line("    auxiliary = auxiliary * (labels != -100).sum().to(loss.device) / num_items_in_batch")
-            emitter.line("loss = loss + auxiliary")
+            emitter.line("share = 1.0")
+            with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
+                emitter.line("# One part of an accumulated batch weighs as much as its share of the labels")
+                emitter.line("share = (labels != -100).sum().to(loss.device) / num_items_in_batch")
+            for name, _, coefficient in terms:
+                emitter.line(f"loss = loss + share * self.config.{coefficient} * {name}.to(loss.device)")
     emitter.line()
 
 
-def _auxiliary_terms(model: Model) -> list[tuple[str, str]]:
+def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
+    """Variable, function and coefficient of every auxiliary loss."""
     terms = []
     if any(op["load_balance_coef"] for op in model.moe):
-        call = "load_balancing_loss(outputs.router_logits, self.config.num_experts, self.config.num_experts_per_tok, router_mask)"
-        terms.append((call, "router_aux_loss_coef"))
+        terms.append(("aux_loss", "load_balancing_loss", "router_aux_loss_coef"))
     if any(op["z_loss"] for op in model.moe):
-        terms.append(("router_z_loss(outputs.router_logits, router_mask)", "router_z_loss_coef"))
+        terms.append(("z_loss", "router_z_loss", "router_z_loss_coef"))
     return terms
 
 
@@ -448,7 +491,9 @@ def task_heads(model: Model) -> str:
     """The generic task heads and the list of public names."""
     name = model.prefix
     kinds = ("SequenceClassification", "TokenClassification", "QuestionAnswering")
-    return "\n\n\n".join(f"class {name}For{kind}(GenericFor{kind}, {name}PreTrainedModel): ..." for kind in kinds) + "\n"
+    return (
+        "\n\n\n".join(f"class {name}For{kind}(GenericFor{kind}, {name}PreTrainedModel): ..." for kind in kinds) + "\n"
+    )
 
 
 def public_names(model: Model) -> tuple[str, ...]:

@@ -1,0 +1,186 @@
+"""Specs that between them use every construct of the language, at tiny sizes: what the generic checks run over."""
+
+from __future__ import annotations
+
+BASE = """
+schema_version: 1
+model:
+  name: {name}
+  d_model: 64
+  vocab_size: 99
+  max_seq_len: 64
+  n_heads: 4
+  intermediate_size: 96
+  dtype: float32
+{model}
+embedding:
+{embedding}
+layer_templates:
+{templates}
+layer_schedule:
+{schedule}
+{rest}
+"""
+
+PLAIN = "  block:\n    mixer: {type: attention}\n    ffn: {type: gated_mlp}\n"
+
+
+def spec(
+    name: str,
+    templates: str = PLAIN,
+    schedule: str = "  - {template: block, repeat: 2}",
+    *,
+    model: str = "",
+    embedding: str = "  positional: rope",
+    rest: str = "",
+) -> str:
+    """The text of a tiny spec."""
+    return BASE.format(name=name, templates=templates, schedule=schedule, model=model, embedding=embedding, rest=rest)
+
+
+def block(
+    mixer: str = "", ffn: str = "type: gated_mlp", norm: str = "", residual: str = "", name: str = "block"
+) -> str:
+    """One template."""
+    lines = [f"  {name}:", f"    mixer: {{type: attention, attention: {{{mixer}}}}}", f"    ffn: {{{ffn}}}"]
+    if norm:
+        lines.append(f"    norm: {{{norm}}}")
+    if residual:
+        lines.append(f"    residual: {{{residual}}}")
+    return "\n".join(lines) + "\n"
+
+
+MOE = "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32}"
+DEEPSEEK_MOE = (
+    "type: moe, moe: {experts: 8, top_k: 2, expert_size: 32, affinity: sigmoid, scale: 2.5, router_float32: true, "
+    "groups: {count: 4, limit: 2}, bias_correction: {enabled: true}, shared_experts: 1, load_balance_coef: 0.0}"
+)
+MLA = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}, rope: {interleaved: true}"
+ALTERNATING = "  - {pattern: [local, global], repeat: 2}"
+
+VARIANTS: dict[str, str] = {
+    "llama": spec("llama_like", model="  n_kv_heads: 2"),
+    "gpt2": spec(
+        "gpt2_like",
+        block("qkv_bias: true, out_bias: true", "type: mlp, activation: gelu_new, bias: true", "type: layernorm"),
+        embedding="  positional: learned",
+    ),
+    "gemma2": spec(
+        "gemma2_like",
+        block(
+            "window: 5, softcap: 20.0, scale: 0.3",
+            "type: gated_mlp, activation: gelu_pytorch_tanh",
+            "position: sandwich, unit_offset: true",
+            name="local",
+        )
+        + block(
+            "softcap: 20.0, scale: 0.3",
+            "type: gated_mlp, activation: gelu_pytorch_tanh",
+            "position: sandwich, unit_offset: true",
+            name="global",
+        ),
+        ALTERNATING,
+        model="  n_kv_heads: 2\n  head_dim: 24",
+        embedding="  positional: rope\n  scale: 8.0\n  scale_rounding: dtype",
+        rest="head: {logit_softcap: 10.0}",
+    ),
+    "cohere2": spec(
+        "cohere2_like",
+        block(
+            "window: 5, rope: {interleaved: true, precision: float32_rotation}",
+            norm="type: layernorm, bias: false, float32_weight: true",
+            residual="type: parallel",
+            name="local",
+        )
+        + block(
+            "rope: none",
+            norm="type: layernorm, bias: false, float32_weight: true",
+            residual="type: parallel",
+            name="global",
+        ),
+        ALTERNATING,
+        rest="head: {logit_scale: 0.25}",
+    ),
+    "olmo2": spec(
+        "olmo2_like",
+        block(
+            "qk_norm: {over: full, float32_weight: true}, rope: {precision: float32}",
+            norm="position: output, float32_weight: true",
+        ),
+        rest="head: {tie_weights: false}",
+    ),
+    "phi": spec(
+        "phi_like",
+        block(
+            "qkv_bias: true, out_bias: true, rope: {partial: 0.5}",
+            "type: mlp, bias: true",
+            "type: layernorm",
+            "type: parallel",
+        ),
+        rest="head: {tie_weights: false, bias: true}",
+    ),
+    "two_norm_parallel": spec(
+        "neox_like", block(norm="type: layernorm, bias: false", residual="type: parallel, shared_norm: false")
+    ),
+    "post_norm": spec("post_norm", block(norm="type: layernorm, position: post")),
+    "qwen3": spec("qwen3_like", block("qk_norm: head, n_kv_heads: 1, head_dim: 32")),
+    "alibi": spec(
+        "alibi_like",
+        block("window: 6", name="local") + block("", name="global"),
+        ALTERNATING,
+        embedding="  positional: alibi",
+    ),
+    "alibi_full": spec("alibi_full", embedding="  positional: alibi", model="  n_kv_heads: 2"),
+    "no_positions": spec("nope_like", embedding="  positional: none"),
+    "all_windowed": spec("windowed", block("window: 7, n_kv_heads: 2")),
+    "two_ropes": spec(
+        "two_ropes",
+        block("window: 5", name="local")
+        + block("rope: {theta: 500000.0, scaling: {type: linear, factor: 4.0}}", name="global"),
+        ALTERNATING,
+    ),
+    "mixed_sizes": spec(
+        "mixed_sizes",
+        block("n_heads: 4, n_kv_heads: 2, head_dim: 16", "type: gated_mlp, intermediate_size: 64", name="small")
+        + block(
+            "n_heads: 2, n_kv_heads: 1, head_dim: 32",
+            "type: gated_mlp, intermediate_size: 128, activation: gelu",
+            name="large",
+        ),
+        "  - {pattern: [small, large], repeat: 2}",
+    ),
+    "mixtral": spec("mixtral_like", block("n_kv_heads: 2", MOE)),
+    "moe_losses": spec(
+        "moe_losses",
+        block(
+            "",
+            "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, z_loss: 0.1, router_jitter: 0.1, normalize: false, shared_experts: 2}",
+        ),
+    ),
+    "deepseek_v3": spec(
+        "deepseek_like",
+        block(MLA, "type: gated_mlp", name="dense") + block(MLA, DEEPSEEK_MOE, name="sparse"),
+        "  - template: dense\n  - {template: sparse, repeat: 2}",
+        embedding="  positional: rope\n  rope: {scaling: {type: yarn, factor: 4.0, original_max_position_embeddings: 16, mscale: 0.7, mscale_all_dim: 0.7}}",
+        rest="head: {tie_weights: false}",
+    ),
+    "mla_one_line": spec("mla_line", block("latent_dim: 24, n_kv_heads: 2")),
+    "mla_no_rope": spec("mla_nope", block("latent_dim: 24"), embedding="  positional: none"),
+    "mla_beside_attention": spec(
+        "mla_mixed",
+        block("latent_dim: 24", name="latent") + block("window: 6, n_kv_heads: 2", name="local"),
+        "  - {pattern: [latent, local], repeat: 2}",
+    ),
+    "multipliers": spec(
+        "multipliers",
+        block("scale: 0.1", residual="scaling: 0.22"),
+        embedding="  positional: rope\n  scale: 12.0",
+        rest="head: {logit_scale: 0.0625}",
+    ),
+    "dropout": spec("dropping", block("attn_drop: 0.1"), rest="training_hints: {dropout: 0.1}"),
+    "llama3_rope": spec(
+        "llama3_rope",
+        embedding="  positional: rope\n  rope_theta: 500000.0\n  rope_scaling: {type: llama3, factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 32}",
+    ),
+}
+"""Specs by name."""
