@@ -11,8 +11,8 @@ from eulerc.ir.divisors import divisors, nearest_divisor
 
 
 def attention_state(kv_heads: int, head_dim: int, window: int | None) -> tuple[StateType, ...]:
-    """Keys and values: they grow with the sequence, up to a window if there is one."""
-    return (StateType("kv", ("b", kv_heads, "t" if window is None else f"t<={window}", head_dim)),)
+    """Keys and values: they grow with the sequence; under a window, up to what a new token can still see."""
+    return (StateType("kv", ("b", kv_heads, "t" if window is None else f"t<={window - 1}", head_dim)),)
 
 
 def plain_options(values: Values) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import check, names_in, resolve
 from eulerc.frontend.files import Files, SourceFile, read_bytes, resolved
-from eulerc.frontend.flatten import as_yaml
 from eulerc.frontend.include import Collector
 from eulerc.frontend.names import let_environment, with_model
 from eulerc.frontend.tree import Entry, Mapping, Node, Sequence
@@ -127,4 +126,6 @@ def flatten(spec: Spec) -> str:
     """
     if len(spec.sources) == 1:
         return spec.sources[spec.name]
+    from eulerc.frontend.flatten import as_yaml
+
     return as_yaml(spec.merged)

@@ -19,7 +19,6 @@ from eulerc.frontend.decode import decode
 from eulerc.frontend.scalars import UnreadableScalarError, resolve_plain
 from eulerc.frontend.source import SourceText
 from eulerc.frontend.tree import Entry, Mapping, Node, Scalar, ScalarValue, Sequence
-from eulerc.frontend.yaml_errors import report_syntax_error
 from eulerc.ir.span import Span
 
 MAX_NODES = 100_000
@@ -101,6 +100,8 @@ class _Reader:
             return next(self.events)
         # The scanner in pure Python lets `chr` fail on escapes such as "\U99999999".
         except (yaml.YAMLError, ValueError, OverflowError) as error:
+            from eulerc.frontend.yaml_errors import report_syntax_error
+
             report_syntax_error(error, self.source, self.last_end, self.diagnostics)
             raise _StopReadingError from error
 

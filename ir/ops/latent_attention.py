@@ -73,7 +73,7 @@ class LatentAttention(Definition):
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        grows = "t" if op["window"] is None else f"t<={op['window']}"
+        grows = "t" if op["window"] is None else f"t<={op['window'] - 1}"
         latent = StateType("latent", ("b", 1, grows, op["kv_rank"]))
         return (latent, StateType("rope_key", ("b", 1, grows, op["rope_dim"]))) if op["rope_dim"] else (latent,)
 
