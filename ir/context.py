@@ -85,6 +85,11 @@ class ModelContext:
         name = DIM_NAMES.get(key)
         return Dim(name, value) if name is not None and isinstance(value, int) else value
 
+    def hint(self, key: str) -> Any:
+        """A training hint that an op reads. Remembers that the key has been used."""
+        self.used.add(f"training_hints.{key}")
+        return self.hints.value(key)
+
     @property
     def d_model(self) -> Dim:
         return Dim("d", self.model.given["d_model"])

@@ -20,6 +20,7 @@ def model_card(module: Module, model: Model, source_name: str, source: str) -> s
         ("Forward FLOPs", f"{numbers['flops_per_token']['forward']:,} a token at length {numbers['seq_len']}"),
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    about = "".join(f"{line}\n\n" for line in _about(module))
     descended = f"Descended from {model.spec['family_hint']}.\n\n" if model.spec["family_hint"] else ""
     fence = "yaml" if source_name.endswith(".yaml") else "text"
     name = "".join(character if character.isprintable() else " " for character in model.spec["name"])
@@ -30,7 +31,7 @@ pipeline_tag: text-generation
 
 # {name}
 
-{descended}Compiled by eulerc {__version__} from `{source_name}`, which stands at the end of this page.
+{about}{descended}Compiled by eulerc {__version__} from `{source_name}`, which stands at the end of this page.
 
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -47,3 +48,15 @@ tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 {source.rstrip()}
 ````
 """
+
+
+def _about(module: Module) -> list[str]:
+    """What the spec's `meta` says."""
+    lines = []
+    for op in module.all("meta"):
+        source = op.get("source")
+        sources = "; ".join(source) if isinstance(source, list) else source
+        lines += [op["description"]] if op.get("description") else []
+        lines += [f"Numbers from: {sources}."] if sources else []
+        lines += [f"Licence: {op['license']}."] if op.get("license") else []
+    return lines

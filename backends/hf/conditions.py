@@ -60,14 +60,18 @@ def config_field(node: ast.AST) -> str | None:
 def literal(value: object) -> str:
     """The literal of a fact, as `ruff format` writes it. Raises TypeError for what has no literal."""
     if isinstance(value, str):
-        text = repr(value)
+        text = str.__repr__(value)
         return f'"{text[1:-1]}"' if text[0] == "'" and '"' not in text else text
     if isinstance(value, tuple):
         return f"({', '.join(map(literal, value))}{',' * (len(value) == 1)})"
     if isinstance(value, list):
         return f"[{', '.join(map(literal, value))}]"
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and abs(value) < float("inf")):
+    if value is None or isinstance(value, bool):
         return repr(value)
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, float) and abs(value) < float("inf"):
+        return float.__repr__(value)
     raise TypeError(f"{value!r} has no literal")
 
 

@@ -218,9 +218,9 @@ def _head_op(context: ModelContext, last: Op, report: Report) -> Op:
 def _report_unused_defaults(context: ModelContext, report: Report) -> None:
     for key in ("n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio", "norm_eps"):
         if key in context.model and key not in context.used:
-            report.warning(
-                "W0203",
-                f"model.{key} is not used",
-                context.model.where(key),
-                "every layer sets its own, or has no use for it",
-            )
+            span = context.model.where(key)
+            report.warning("W0203", f"model.{key} is not used", span, "every layer sets its own, or has no use for it")
+    key = "router_aux_loss_coef"
+    if key in context.hints and f"training_hints.{key}" not in context.used:
+        span = context.hints.where(key)
+        report.warning("W0203", f"training_hints.{key} is not used", span, "no layer has a router that reads it")

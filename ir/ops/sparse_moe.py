@@ -92,7 +92,7 @@ class SparseMoe(Definition):
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         activation = resolve_activation(values, True, report)
-        size = values.get("expert_size") or resolve_width(values, context, report)
+        size = resolve_size(values, context, report)
         shared = resolve_shared(values, size, report)
         groups = values.get("groups")
         check_choice(values, groups, report)
@@ -121,7 +121,7 @@ class SparseMoe(Definition):
             "groups": groups and {name: groups.get(name, field.default) for name, field in GROUP_FIELDS.items()},
             "bias_correction": correction(values),
             "shared_size": shared,
-            "load_balance_coef": context.hints.value("router_aux_loss_coef") if coefficient is None else coefficient,
+            "load_balance_coef": context.hint("router_aux_loss_coef") if coefficient is None else coefficient,
         }
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
@@ -185,6 +185,22 @@ class SparseMoe(Definition):
             "router_jitter_noise": op["router_jitter"] or None,
         }
         return fields | {name: value for name, value in optional.items() if value is not None}
+
+
+def resolve_size(values: Values, context: ModelContext, report: Report) -> int | None:
+    """Width of one expert: `expert_size`, else the width of feed-forward layers."""
+    size = values.get("expert_size")
+    for key in ("intermediate_size", "mlp_ratio"):
+        if size is not None and key in values:
+            report.error(
+                "E0338",
+                f"expert_size and {key} together",
+                values.where(key),
+                "also sets the experts' width",
+                secondary=((values.where("expert_size"), "the experts' width, set here"),),
+                help="keep one of the two",
+            )
+    return size if size is not None else resolve_width(values, context, report)
 
 
 def correction(values: Values) -> dict[str, Any] | None:

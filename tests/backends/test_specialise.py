@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eulerc.backends.hf.specialise import PRESENT, SpecialiseError, specialise
+from eulerc.ir.core import Dim
 from tests.backends.programs import FACT_VALUES, programs
 
 SAMPLE = (Path(__file__).parent / "sample_components" / "mixer.py").read_text(encoding="utf-8")
@@ -468,6 +469,7 @@ def test_conditional_expression(before, after):
         (True, "True"),
         (None, "None"),
         (7, "7"),
+        (Dim("d", 7), "7"),
         (1e-6, "1e-06"),
         ("silu", '"silu"'),
         ("it's", '"it\'s"'),

@@ -18,7 +18,7 @@ from eulerc.ir.tensors import Init, TensorPlan
 
 SHAPES = st.lists(st.integers(0, 7), max_size=3).map(tuple)
 DTYPES = st.sampled_from(["float32", "bfloat16", "float16"])
-NAMES = st.text(st.characters(categories=["L", "N"], include_characters='._"\\'), min_size=1, max_size=12)
+NAMES = st.text("abzXÉß0129._", min_size=1, max_size=12)
 
 
 @st.composite

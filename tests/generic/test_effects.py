@@ -1,0 +1,229 @@
+"""Nothing is accepted and ignored: every field of the language, changed, changes a file or gets a diagnostic."""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from eulerc.api import compile, lint, load
+from eulerc.backends.hf.build import Options, text_files
+from eulerc.backends.hf.tokenizer import TokenizerError
+from eulerc.diagnostics.model import Diagnostics
+from eulerc.frontend import blocks
+from eulerc.ir.definition import by_axis
+from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Kind, ListOf, Number, Text
+from eulerc.ir.numbers import tensor_plan
+from eulerc.reference import BLOCKS
+
+Path_ = tuple[str, ...]
+TEMPLATE: Path_ = ("layer_templates", "block")
+
+
+def base() -> dict[str, Any]:
+    """A spec that every field can be added to."""
+    return {
+        "schema_version": 1,
+        "model": {
+            "name": "effects",
+            "d_model": 64,
+            "vocab_size": 600,
+            "max_seq_len": 64,
+            "n_heads": 4,
+            "dtype": "float32",
+        },
+        "tokenizer_contract": {"pretrained": "byte-bpe"},
+        "embedding": {},
+        "layer_templates": {
+            "block": {
+                "mixer": {"type": "attention", "attention": {}},
+                "ffn": {"type": "gated_mlp"},
+                "norm": {"type": "rmsnorm"},
+                "residual": {},
+            },
+            "other": {"mixer": {"type": "attention"}, "ffn": {"type": "mlp"}},
+        },
+        "layer_schedule": [{"template": "block", "repeat": 3}],
+        "head": {},
+        "training_hints": {},
+        "expect": {},
+        "meta": {},
+    }
+
+
+MOE = {"type": "moe", "moe": {"experts": 8, "top_k": 2, "expert_size": 32}}
+MLA = {"kv_rank": 16, "q_rank": 24, "nope_dim": 16, "rope_dim": 8, "v_dim": 16}
+YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
+CONTEXT: dict[Path_, dict[Path_, Any]] = {
+    ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
+    ("embedding", "scale_rounding"): {("embedding", "scale"): 2.0},
+    ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
+    ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
+    ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
+    ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
+    ("layer_schedule", "with"): {
+        (*TEMPLATE, "params"): {"width": 96},
+        (*TEMPLATE, "ffn", "intermediate_size"): "${params.width}",
+    },
+}
+"""What else a field needs before it can matter."""
+
+VALUES: dict[str, list[Any]] = {
+    "name": ["renamed", "two words"],
+    "family_hint": ["llama"],
+    "pretrained": ["bytes"],
+    "pad_token": ["<|endoftext|>", "a"],
+    "norm_eps": [0.001],
+    "eps": [0.001],
+    "init": ["normal_0.01"],
+    "betas": [[0.8, 0.9]],
+    "source": ["a paper"],
+    "description": ["a tiny model"],
+    "license": ["mit"],
+    "template": ["other"],
+    "pattern": [["block", "other"]],
+    "with": [{"width": 128}],
+    "override": [{"norm": {"eps": 0.5}}],
+    "override_at": [[{"layers": "1", "attention": {"window": 5}}]],
+    "layers": [4, 2],
+    "mla": [MLA],
+    "latent_dim": [16],
+    "rope": [
+        {"theta": 500.0},
+        {"partial": 0.5},
+        {"interleaved": True},
+        {"precision": "float32"},
+        {"scaling": {"type": "linear", "factor": 2.0}},
+    ],
+    "rope_scaling": [{"type": "linear", "factor": 2.0}, YARN],
+    "qk_norm": [
+        "head",
+        "full",
+        {"over": "head", "eps": 0.25},
+        {"unit_offset": True},
+        {"float32_weight": True},
+        {"type": "layernorm", "bias": True},
+    ],
+    "groups": [{"count": 4, "limit": 2}, {"count": 4, "limit": 2, "score": "max"}],
+    "bias_correction": [{"enabled": True}, {"update_rate": 0.5}, {"target_imbalance": 0.5}],
+    "activation": ["relu", "gelu_new"],
+    "shared_size": [48],
+    "n_kv_heads": [1, 2, 3],
+    "n_heads": [2, 5],
+    "top_k": [1, 9],
+    "head_dim": [24, 7],
+    "window": [5],
+    "compile_target": [],
+    "vocab_size": [601, 100],
+    "dtype": ["bfloat16", "float16"],
+    "expert_size": [48],
+    "tie_weights": [False],
+    "norm": ["none"],
+    "type": [],
+}
+
+
+SYNONYMS = ("softmax", "sliding")
+"""Words that the documentation gives as another name of the default."""
+
+
+def values_for(name: str, kind: Kind, default: Any) -> list[Any]:
+    """Values other than the default."""
+    if name in VALUES:
+        return VALUES[name]
+    if isinstance(kind, Either):
+        return [value for option in kind.kinds for value in values_for(f"{name}?", option, default)]
+    if isinstance(kind, Flag):
+        return [not default] if isinstance(default, bool) else [True, False]
+    if isinstance(kind, Choice):
+        return [word for word in kind.meanings if word not in (default, *SYNONYMS)]
+    if isinstance(kind, Integer):
+        return [max(kind.minimum, 7), max(kind.minimum, 32)]
+    if isinstance(kind, Number):
+        return [value for value in (0.37, 0.5) if value != default]
+    assert isinstance(kind, Text | ListOf | Block), f"no values for {name}: {kind}"
+    pytest.fail(f"say in VALUES what {name} may be")
+
+
+def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
+    """Short path, path in the spec, name, field, context of every field."""
+    for block, found in BLOCKS.items():
+        for name, field in found.items():
+            yield (block, name), (block, name), name, field, {}
+    for axis in ("mixer", "ffn", "norm"):
+        for word, kind in by_axis(axis).items():
+            chosen: dict[Path_, Any] = {(*TEMPLATE, axis): MOE if word == "moe" else {"type": word}}
+            level = kind.level_fields if kind.block is not None else kind.fields
+            for name, field in level.items():
+                yield (axis, word, name), (*TEMPLATE, axis, name), name, field, chosen
+            for name, field in kind.fields.items() if kind.block is not None else ():
+                yield (axis, kind.block or "", name), (*TEMPLATE, axis, kind.block or "", name), name, field, chosen
+    for name, field in blocks.RESIDUAL.items():
+        yield ("residual", name), (*TEMPLATE, "residual", name), name, field, {}
+    for name, field in blocks.ENTRY.items():
+        yield ("layer_schedule", name), ("layer_schedule", name), name, field, {}
+    position = Field(Choice(meanings={"pre": "", "post": "", "sandwich": "", "output": ""}), "", "pre")
+    yield ("norm", "position"), (*TEMPLATE, "norm", "position"), "position", position, {}
+    yield (
+        ("residual", "type"),
+        (*TEMPLATE, "residual", "type"),
+        "residual type",
+        Field(Choice(meanings={"parallel": ""}), "", None),
+        {},
+    )
+
+
+def put(spec: dict[str, Any], path: Path_, value: Any) -> None:
+    """Sets a key of the spec; None takes it out."""
+    holder: Any = spec
+    for step in path[:-1]:
+        holder = holder[step][0] if isinstance(holder.get(step), list) else holder.setdefault(step, {})
+    if isinstance(holder, list):
+        holder = holder[0]
+    if value is None:
+        holder.pop(path[-1], None)
+    else:
+        holder[path[-1]] = copy.deepcopy(value)
+
+
+def outcome(spec: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The files without the echoed source, the init plan and seed; and the findings."""
+    text = json.dumps(spec)
+    result = lint("effects.yaml", text.encode())
+    findings = [(item.code, item.message) for item in result.diagnostics]
+    diagnostics = Diagnostics()
+    loaded = load("effects.yaml", diagnostics, text.encode())
+    module = None if loaded is None or not result.ok else compile(loaded, diagnostics)
+    if module is None or loaded is None:
+        return None, findings
+    try:
+        files = text_files(module, loaded, Options())
+    except TokenizerError as error:
+        return None, [*findings, (error.code, str(error))]
+    card = files.pop("README.md").split(b"````")[0]
+    files.pop("spec.yaml")
+    return (files, card, list(tensor_plan(module)), module.one("spec")["seed"]), findings
+
+
+CASES = list(fields())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[".".join(case[0]) for case in CASES])
+def test_every_field_has_an_effect(case: Any) -> None:
+    short, path, name, field, chosen = case
+    spec = base()
+    for where, value in (chosen | CONTEXT.get(short, {})).items():
+        put(spec, where, value)
+    before = outcome(spec)
+    for value in values_for(name, field.kind, field.default):
+        changed = copy.deepcopy(spec)
+        put(changed, path, value)
+        assert changed != spec
+        assert outcome(changed) != before, f"{'.'.join(path)} = {value!r} changes nothing"
