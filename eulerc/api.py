@@ -93,7 +93,9 @@ def _parse_ir(data: bytes, name: str, base: Path | None, diagnostics: Diagnostic
 
 def compile(loaded: Loaded, diagnostics: Diagnostics, stage: str = "module") -> Module | None:
     """The module at `stage`, or None when there are errors."""
-    module = loaded.module if loaded.module is not None else loaded.spec and elaborate(loaded.spec, diagnostics)
+    module = loaded.module
+    if loaded.spec is not None:
+        module = elaborate(loaded.spec, diagnostics)
     return None if module is None or diagnostics.has_errors else advance(module, stage)
 
 

@@ -14,8 +14,8 @@ def check_budgets(module: Module, diagnostics: Diagnostics) -> None:
     """Compares the model's numbers with the spec's expectations."""
     numbers = statistics(module)
     for op in module.all("expect"):
-        for key, wanted in op.attributes.items():
-            _compare(key, wanted, numbers, op.where(key), diagnostics)
+        for key in op.attributes:
+            _compare(key, int(op[key]), numbers, op.where(key), diagnostics)
     _check_target(module, numbers, diagnostics)
     _check_latents(module, diagnostics)
 

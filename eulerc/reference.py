@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from eulerc.frontend import blocks
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
+from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
 BLOCKS: dict[str, Mapping[str, Field]] = {
     "model": blocks.MODEL,
@@ -21,6 +23,9 @@ BLOCKS: dict[str, Mapping[str, Field]] = {
     "meta": blocks.META,
 }
 AXES = ("mixer", "ffn", "norm")
+ROPE_BLOCKS = ("rope.", "rope_scaling.", "scaling.")
+MANY = 12
+"""A choice of so many words or more is listed without their meanings."""
 
 
 def page_of(code: str) -> str | None:
@@ -66,7 +71,7 @@ def describe(path: str, field: Field) -> str:
     """A few lines on one key."""
     lines = [path, f"  {field.doc}", f"  takes {field.kind.describe()}{' or null' if field.kind.nullable else ''}"]
     meanings = getattr(field.kind, "meanings", None)
-    if meanings and len(meanings) < 12:
+    if meanings and len(meanings) < MANY:
         lines += [f"    {word}: {meaning}" for word, meaning in meanings.items()]
     if field.unit:
         lines.append(f"  unit: {field.unit}")
@@ -81,11 +86,61 @@ def describe(path: str, field: Field) -> str:
 
 def shown(value: Any) -> str:
     """A default as YAML writes it."""
-    return (
-        {None: "not set", True: "true", False: "false"}.get(value, f"{value}")
-        if not isinstance(value, list)
-        else f"{value}"
-    )
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "not set" if value is None else f"{value}"
+
+
+GENERATED = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
+
+
+def tables() -> dict[str, str]:
+    """The tables of `docs/language` by name: one for each block, and one for each type of a template's parts."""
+    found = {name: dict(fields) for name, fields in BLOCKS.items()}
+    found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
+    found["norm"] = {"position": definition("wiring").fields["position"]}
+    for axis in AXES:
+        for word, kind in by_axis(axis).items():
+            found[word] = dict(kind.fields)
+            if kind.block is not None and kind.level_fields:
+                found[f"{word}_beside"] = dict(kind.level_fields)
+    found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
+    latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla")}
+    return {name: table(fields) for name, fields in (found | {"latent_attention": latent}).items()}
+
+
+def table(fields: Mapping[str, Field]) -> str:
+    """Keys as a Markdown table, nested ones by their dotted path, but for those of a rope, which have a page."""
+    paths = ((path.removeprefix("."), field) for path, field in _paths("", fields))
+    rows = [_row(path, field) for path, field in paths if not path.startswith(ROPE_BLOCKS)]
+    return "\n".join(["| key | takes | default | meaning |", "| --- | --- | --- | --- |", *rows]) + "\n"
+
+
+def _row(path: str, field: Field) -> str:
+    takes = field.kind.describe() + (" or null" if field.kind.nullable else "")
+    cells = [f"`{path}`", takes, _default(field), field.doc + _meanings(field)]
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(field: Field) -> str:
+    if field.inherit is not None:
+        return f"`model.{field.inherit}`"
+    if field.default is REQUIRED:
+        return "required"
+    return "" if field.default is None else f"`{shown(field.default)}`"
+
+
+def _meanings(field: Field) -> str:
+    meanings = getattr(field.kind, "meanings", {})
+    if not 1 < len(meanings) < MANY:
+        return ""
+    return " " + "; ".join(f"`{word}`: {meaning}" for word, meaning in meanings.items()) + "."
+
+
+def with_tables(page: str) -> str:
+    """A page of `docs/language` with every table between its markers written anew."""
+    known = tables()
+    return GENERATED.sub(lambda match: f"{match[1]}\n{known[match[2]]}\n{match[3]}", page)
 
 
 def explain_op(name: str) -> str:

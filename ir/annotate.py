@@ -1,7 +1,5 @@
 """End-of-line numbers for the textual IR: parameters, work and state of each op."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 from eulerc.ir.core import Module, Op, StateType
@@ -9,7 +7,7 @@ from eulerc.ir.definition import definition
 from eulerc.ir.tensors import Init
 
 
-def annotations(module: Module) -> dict[int, str]:
+def op_notes(module: Module) -> dict[int, str]:
     """By the id of an op: its parameters, multiply-adds a token, and numbers of state a token."""
     spec = module.one("spec")
     std = Init("normal", Decimal(spec["init_std"]))

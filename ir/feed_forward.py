@@ -9,7 +9,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.fields import Choice, Either, Field, Flag, Integer, Number
 
 ACTIVATION = Choice(
-    meanings={name: "gate of that unit" for name in GATED_NAMES} | {name: "as in transformers" for name in ACTIVATIONS}
+    meanings=dict.fromkeys(GATED_NAMES, "gate of that unit") | dict.fromkeys(ACTIVATIONS, "as in transformers")
 )
 
 LEVEL_FIELDS: dict[str, Field] = {
@@ -77,7 +77,7 @@ def resolve_activation(values: Values, gated: bool, report: Report) -> str | Non
             help=f"use `type: gated_mlp`, or activation {GATED_NAMES[name]}",
         )
         return None
-    return GATED_NAMES.get(name, name)
+    return str(GATED_NAMES.get(name, name))
 
 
 def resolve_dense(values: Values, context: ModelContext, gated: bool, report: Report) -> dict[str, Any] | None:

@@ -11,6 +11,10 @@ from eulerc.ir.definition import definition
 from eulerc.ir.tensors import Init, TensorPlan
 
 
+FINAL = {"rms_norm_eps": "final_norm_eps", "layer_norm_eps": "final_norm_eps"}
+"""Fields of the norm before the head, where the layers' own differ from it."""
+
+
 def layer_kind(op: Op) -> str | None:
     """The cache kind that an op asks for; None for ops without decode state."""
     if not op.carries:
@@ -50,8 +54,8 @@ def config_fields(module: Module) -> dict[str, Any]:
             differing[name] = [fields.get(name, values[0]) for fields in layers]
     for op in module.one("graph").ops:
         for name, value in _op_fields(op).items():
-            if shared.setdefault(name, value) != value:
-                raise ValueError(f"two values for config field {name}: {shared[name]} and {value}")
+            own = name in FINAL and (name in differing or shared.get(name, value) != value)
+            shared[FINAL[name] if own else name] = value
     return {"fields": shared, "per_layer": differing}
 
 

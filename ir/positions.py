@@ -125,7 +125,7 @@ def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, span: Any,
             f"rope cannot rotate {dims} of {head_dim} dimensions of a head",
             span,
             "rotates pairs of dimensions",
-            help=f"head_dim * partial must be an even number of at least 2: head_dim {head_dim + head_dim % 2} would do",
+            help=f"head_dim * partial must be even and at least 2; head_dim {head_dim + head_dim % 2} would do",
         )
     scaling = rope["scaling"]
     if scaling is not None and scaling["type"] == "longrope":

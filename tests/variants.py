@@ -56,6 +56,18 @@ DEEPSEEK_MOE = (
     "groups: {count: 4, limit: 2}, bias_correction: {enabled: true}, shared_experts: 1, load_balance_coef: 0.0}"
 )
 MLA = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}, rope: {interleaved: true}"
+LOSSES = (
+    "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, z_loss: 0.1, router_jitter: 0.1, normalize: false, "
+    "shared_experts: 2}"
+)
+YARN = "{type: yarn, factor: 4.0, original_max_position_embeddings: 16, mscale: 0.7, mscale_all_dim: 0.7}"
+LLAMA3 = (
+    "{type: llama3, factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 32}"
+)
+LONGROPE = (
+    "{type: longrope, short_factor: [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7], "
+    "long_factor: [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], original_max_position_embeddings: 40, factor: 2.0}"
+)
 ALTERNATING = "  - {pattern: [local, global], repeat: 2}"
 
 VARIANTS: dict[str, str] = {
@@ -161,7 +173,7 @@ VARIANTS: dict[str, str] = {
         "deepseek_like",
         block(MLA, "type: gated_mlp", name="dense") + block(MLA, DEEPSEEK_MOE, name="sparse"),
         "  - template: dense\n  - {template: sparse, repeat: 2}",
-        embedding="  positional: rope\n  rope: {scaling: {type: yarn, factor: 4.0, original_max_position_embeddings: 16, mscale: 0.7, mscale_all_dim: 0.7}}",
+        embedding=f"  positional: rope\n  rope: {{scaling: {YARN}}}",
         rest="head: {tie_weights: false}",
     ),
     "mla_one_line": spec("mla_line", block("latent_dim: 24, n_kv_heads: 2")),
@@ -180,7 +192,32 @@ VARIANTS: dict[str, str] = {
     "dropout": spec("dropping", block("attn_drop: 0.1"), rest="training_hints: {dropout: 0.1}"),
     "llama3_rope": spec(
         "llama3_rope",
-        embedding="  positional: rope\n  rope_theta: 500000.0\n  rope_scaling: {type: llama3, factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_max_position_embeddings: 32}",
+        embedding=f"  positional: rope\n  rope_theta: 500000.0\n  rope_scaling: {LLAMA3}",
     ),
+    "longrope": spec("longrope", embedding=f"  positional: rope\n  rope_scaling: {LONGROPE}"),
+    "dynamic_rope": spec("dynamic", embedding="  positional: rope\n  rope_scaling: {type: dynamic, factor: 2.0}"),
+    "two_windows": spec(
+        "two_windows",
+        block("window: 4", name="near") + block("window: 9, n_heads: 2", name="far") + block("", name="global"),
+        "  - {pattern: [near, far], repeat: 2}\n  - template: global",
+    ),
+    "two_windows_only": spec(
+        "two_windows_only",
+        block("window: 4", name="near") + block("window: 9", name="far"),
+        "  - {pattern: [near, far], repeat: 2}",
+    ),
+    "differing_numbers": spec(
+        "differing_numbers",
+        block("scale: 0.2, softcap: 9.0", norm="eps: 0.1", residual="scaling: 0.5", name="first")
+        + block("scale: 0.4, softcap: 5.0", norm="eps: 0.001", residual="scaling: 0.25", name="second"),
+        "  - template: first\n  - {template: second, repeat: 2}",
+    ),
+    "layer_index": spec(
+        "layer_index",
+        block("scale: '${1 / (layer.index + 2)}'", "type: gated_mlp, intermediate_size: '${32 * (layer.index + 1)}'"),
+        "  - {template: block, repeat: 3, override_at: [{layers: 1, attention: {window: 5}}]}",
+    ),
+    "mla_window": spec("mla_window", block("latent_dim: 24, window: 6")),
+    "mamba_by_name": spec("mamba rwkv"),
 }
 """Specs by name."""

@@ -23,7 +23,8 @@ def findings(directory: Path) -> Iterator[Finding]:
     yield "digests", _digests(directory, manifest["files"])
     model = AutoModelForCausalLM.from_pretrained(
         directory, trust_remote_code=True, dtype=torch.float32, attn_implementation="eager", local_files_only=True
-    ).eval()
+    )
+    model.eval()
     yield "tensors", _tensors(model, manifest["tensors"])
     ids = torch.randint(0, model.config.vocab_size, (2, 12), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

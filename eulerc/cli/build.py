@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from difflib import unified_diff
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eulerc.cli.common import checked, fail, show
+
+if TYPE_CHECKING:
+    from eulerc.api import Loaded
+    from eulerc.backends.hf.build import Options
+    from eulerc.ir.core import Module
 
 
 class Emit(StrEnum):
@@ -36,7 +42,7 @@ class Dtype(StrEnum):
     bfloat16 = "bfloat16"
 
 
-class Layout(StrEnum):
+class Layout(Enum):
     """One Python file, or config and model apart."""
 
     single = "single"
@@ -79,19 +85,19 @@ def build(
     _run(result.module, result.loaded, output, emit, options, check)
 
 
-def _run(module: object, loaded: object, output: Path, emit: Emit, options: object, check: bool) -> None:
+def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Options, check: bool) -> None:
     from eulerc.backends.hf import build as backend
     from eulerc.backends.hf.exchange import OutputError
     from eulerc.backends.hf.tokenizer import TokenizerError
 
     try:
         if check:
-            _check(backend.difference(module, loaded, output, options))  # type: ignore[arg-type]
+            _check(backend.difference(module, loaded, output, options))
         elif emit is Emit.hf:
-            backend.build(module, loaded, output, options)  # type: ignore[arg-type]
+            backend.build(module, loaded, output, options)
             typer.echo(f"wrote {output}", err=True)
         else:
-            _single(backend.text_files(module, loaded, options), emit, output)  # type: ignore[arg-type]
+            _single(backend.text_files(module, loaded, options), emit, output)
     except (OutputError, TokenizerError) as error:
         typer.echo(f"error[{error.code}]: {error}" + (f"\n  = help: {error.help}" if error.help else ""), err=True)
         raise typer.Exit(1) from error
@@ -115,7 +121,7 @@ def _check(differences: dict[str, tuple[str, str]]) -> None:
         raise typer.Exit(1)
 
 
-def _progress():  # type: ignore[no-untyped-def]
+def _progress() -> Callable[[int, int], None]:
     def advance(done: int, total: int) -> None:
         share = done / total if total else 1.0
         end = "\n" if done >= total else ""

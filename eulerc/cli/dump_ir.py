@@ -28,9 +28,9 @@ def dump_ir(
 
     Example: eulerc dump-ir smollm2-135m --stage layers --annotate
     """
-    from eulerc.ir.annotate import annotations
+    from eulerc.ir.annotate import op_notes
     from eulerc.ir.printer import print_module
 
     module = compiled(spec, stage.value)
-    notes = annotations(module) if annotate else None
+    notes = op_notes(module) if annotate else None
     typer.echo(print_module(module, locs=locs, annotations=notes), nl=False)

@@ -50,10 +50,12 @@ class Diagnostics:
     """A collector.
 
     What is said twice is kept once. A value that could not be read is not judged a second time: once `mark_unreadable`
-    was called for its span, errors whose caret would stand on exactly that span are dropped.
+    was called for its span, errors whose caret would stand on exactly that span are dropped. `sources` holds the text
+    of every file that was read, by display name, whether or not it could be made sense of.
     """
 
     items: list[Diagnostic] = field(factory=list)
+    sources: dict[str, str] = field(factory=dict)
     _seen: set[Diagnostic] = field(init=False, factory=set, eq=False, repr=False)
     _unreadable: set[Span] = field(init=False, factory=set, eq=False, repr=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eulerc.ir.fields import Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
-from eulerc.ir.norms import EPS, NORM_TYPE
+from eulerc.ir.norms import EPS
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
 POSITIVE = Number(0, exclusive=True)

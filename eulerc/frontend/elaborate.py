@@ -12,7 +12,7 @@ from attrs import frozen
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
-from eulerc.frontend.model_rules import check_embedding, check_head, check_model
+from eulerc.frontend.model_rules import check_embedding, check_head, check_model, check_together
 from eulerc.frontend.schedule import layers_of
 from eulerc.frontend.schema import Reader
 from eulerc.frontend.templates import Templates
@@ -56,6 +56,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     layers = layers_of(entries["layer_schedule"].value, templates.names, reader)
     names = [templates.instance(layer) for layer in layers]
     templates.check_unused({layer.template for layer in layers})
+    check_together(templates.ops(), context, report)
     _report_unused_defaults(context, report)
     if diagnostics.has_errors or not names:
         return None

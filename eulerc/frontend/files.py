@@ -43,7 +43,8 @@ class Files:
 
     def add(self, data: bytes, display: str, relative: str) -> SourceFile:
         """Take in the bytes of a file."""
-        self.sources[display] = data[: MAX_BYTES + 1].decode("utf-8", errors="replace")
+        text = data[: MAX_BYTES + 1].decode("utf-8", errors="replace")
+        self.sources[display] = self.diagnostics.sources[display] = text
         self.digests[relative] = hashlib.sha256(data).hexdigest()
         return SourceFile(display, read(data, display, self.diagnostics))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from eulerc.ir.context import ModelContext, Report
+from eulerc.ir.core import Op
+from eulerc.ir.definition import definition
 from eulerc.ir.positions import check_scaling
 
 
@@ -86,3 +88,64 @@ def check_head(context: ModelContext, report: Report) -> bool:
         )
     chosen = here if here is not None else there
     return True if chosen is None else bool(chosen)
+
+
+def check_together(templates: tuple[Op, ...], context: ModelContext, report: Report) -> None:
+    """Rules between templates: what a model shares, its layers must agree on."""
+    mixers = [op for template in templates for op in template.ops if definition(op.name).axis == "mixer"]
+    _check_alibi(mixers, report)
+    _check_tables(mixers, report)
+    _check_coefficients([op for template in templates for op in template.ops if op.name == "ffn.moe"], report)
+
+
+def _check_alibi(mixers: list[Op], report: Report) -> None:
+    heads = {int(op["n_heads"]): op for op in mixers if op["alibi"]}
+    if len(heads) > 1:
+        first, second = list(heads.values())[:2]
+        report.error(
+            "E0339",
+            f"alibi with {int(first['n_heads'])} and {int(second['n_heads'])} heads",
+            second.where("n_heads"),
+            "the biases are made once for all layers",
+            help="give all layers the same number of heads, or use rope",
+        )
+
+
+def _check_tables(mixers: list[Op], report: Report) -> None:
+    ropes = [op for op in mixers if op["rope"] is not None]
+    precise = {op["rope"]["precision"] == "float32": op for op in ropes}
+    if len(precise) > 1:
+        report.error(
+            "E0340",
+            "rope precision float32 in some layers only",
+            precise[True].where("rope"),
+            "the tables of a model are of one dtype",
+            help="set `precision: float32` in all layers, or in none",
+        )
+    widths = {int(op.get("rope_dim") or op["head_dim"]) for op in ropes}
+    for op in ropes:
+        scaling = op["rope"]["scaling"]
+        if len(widths) > 1 and scaling is not None and scaling["type"] in ("dynamic", "longrope"):
+            report.error(
+                "E0341",
+                f"{scaling['type']} rope over heads of different widths",
+                op.where("rope"),
+                "its frequencies are updated for one width",
+                help="give all rotating heads one width, or use yarn or linear scaling",
+            )
+            return
+
+
+def _check_coefficients(routers: list[Op], report: Report) -> None:
+    balanced = any(op["load_balance_coef"] for op in routers)
+    for key in ("load_balance_coef", "z_loss", *(("score", "experts", "top_k") if balanced else ())):
+        values = {op[key]: op for op in routers}
+        if len(values) > 1:
+            first, second = list(values)[:2]
+            report.error(
+                "E0342",
+                f"{key} is {first} in one template and {second} in another",
+                values[second].where("affinity" if key == "score" else key),
+                "the router losses are those of the whole model",
+                help=f"give all MoE layers the same {key}",
+            )

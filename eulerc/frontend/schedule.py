@@ -95,7 +95,8 @@ class _Run:
                 for i, item in enumerate(values.get("pattern"))
                 for name in _expanded(item)
             ]
-        return [name for name, _ in names] if all([self.known(name, span, values) for name, span in names]) else None
+        known = [self.known(name, span, values) for name, span in names]
+        return [name for name, _ in names] if all(known) else None
 
     def known(self, name: str, span: Span, values: Values) -> bool:
         if name in self.templates:
@@ -114,7 +115,7 @@ class _Run:
         """The run's templates: `repeat` rounds, or as many layers as `layers` says."""
         length = values.get("layers")
         if length is None:
-            return names * min(values.value("repeat"), MAX_LAYERS + 1)
+            return names * min(int(values.value("repeat")), MAX_LAYERS + 1)
         if "repeat" in values:
             self.reader.diagnostics.error(
                 "E0505",
@@ -123,7 +124,8 @@ class _Run:
                 "also sets the run's length",
                 help="keep one of the two",
             )
-        return (names * -(-length // len(names)))[:length]
+        rounds = -(-int(length) // len(names))
+        return (names * rounds)[: int(length)]
 
     def single(self, layers: list[Layer], start: int) -> list[Layer]:
         """Adds the overrides of single layers."""

@@ -196,10 +196,10 @@ class _TemplateReader:
             self.reader.wrong_kind(node, f"{self.path}.{axis}", "is not a mapping", "mapping")
             return None
         chosen = self.chosen(axis, node, default)
-        values = chosen and self.values(axis, node, chosen)
-        if chosen is None or values is None:
+        if chosen is None:
             return None
-        return chosen.lower(values, self.context, self.report)
+        values = self.values(axis, node, chosen)
+        return None if values is None else chosen.lower(values, self.context, self.report)
 
     def chosen(self, axis: str, node: tree.Mapping, default: str | None) -> type[Definition] | None:
         entry = node.entry("type")

@@ -9,7 +9,7 @@ from attrs import field, frozen
 
 from eulerc.ir.span import Span
 
-ScalarValue: TypeAlias = "None | bool | int | float | str"
+ScalarValue: TypeAlias = "bool | int | float | str | None"
 
 
 @frozen

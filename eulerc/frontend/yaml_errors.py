@@ -29,7 +29,12 @@ class _Reading:
     code: str = "E0106"
 
 
-_IN_BRACKETS = 'separate items by commas; within [...] and {...} an expression stands in quotes: "${...}"'
+_UNQUOTED = _Reading(
+    "",
+    "an expression within {...} or [...] needs quotes",
+    "YAML takes this brace for one of its own",
+    'write "${...}"',
+)
 
 # Both spellings are listed where libyaml and the parser in pure Python differ. The first that occurs wins.
 _READINGS = (
@@ -60,8 +65,8 @@ _READINGS = (
         "indent it like the keys beside it, or begin it with `- `",
         other="the list begins here",
     ),
-    _Reading("',' or '}'", "`{` is not closed", "`,` or `}` belongs before this", _IN_BRACKETS, "opened here"),
-    _Reading("',' or '\\]'", "`[` is not closed", "`,` or `]` belongs before this", _IN_BRACKETS, "opened here"),
+    _Reading("',' or '}'", "`{` is not closed", "`,` or `}` belongs before this", other="opened here"),
+    _Reading("',' or '\\]'", "`[` is not closed", "`,` or `]` belongs before this", other="opened here"),
     _Reading("unexpected end of stream", "the quote is never closed", "opened here", at_context=True),
     _Reading(
         "unexpected document indicator",
@@ -121,10 +126,16 @@ def report_syntax_error(error: Exception, source: SourceText, reached: int, diag
     if tab is not None:
         _report_tab(tab, source, diagnostics)
         return
-    reading = next((known for known in _READINGS if re.search(known.problem, problem)), None)
-    if reading is None:
-        reading = _Reading("", f"not YAML: {shorten(problem)}", "cannot be read from here on")
+    is_expression = source.text[max(place - 1, 0) : place + 1] == "${"
+    reading = _UNQUOTED if is_expression else _reading(problem)
     _report(reading, place, context, source, diagnostics)
+
+
+def _reading(problem: str) -> _Reading:
+    for reading in _READINGS:
+        if re.search(reading.problem, problem):
+            return reading
+    return _Reading("", f"not YAML: {shorten(problem)}", "cannot be read from here on")
 
 
 def _report(reading: _Reading, place: int, context: int, source: SourceText, diagnostics: Diagnostics) -> None:

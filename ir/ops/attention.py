@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from eulerc.ir.context import ModelContext, Report, Values
-from eulerc.ir.core import Op, StateType
 from eulerc.ir.attending import (
     attention_config,
     attention_facts,
@@ -14,6 +12,8 @@ from eulerc.ir.attending import (
     plain_options,
     resolve_heads,
 )
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, linear, register
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
@@ -31,7 +31,7 @@ ROPE = Either(
 
 @register
 class Attention(Definition):
-    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1), keys and values shared by groups (Ainslie et al. 2023)."""
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1), grouped keys and values (Ainslie et al. 2023)."""
 
     name = "mixer.attention"
     axis, yaml_type, block = "mixer", "attention", "attention"

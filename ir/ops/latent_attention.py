@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from eulerc.ir.attending import attention_config, attention_facts, attention_slots, plain_options, resolve_heads
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.attending import attention_config, attention_facts, attention_slots, plain_options, resolve_heads
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
 from eulerc.ir.fields import Field, Flag, Integer, Number
 from eulerc.ir.norms import EPS
@@ -109,7 +109,7 @@ class LatentAttention(Definition):
         facts = attention_facts(op) | {
             "q_lora_rank": op["q_rank"] is not None,
             "latent_norm": op["norms"],
-            "rope_mscale": bool(scaling) and "mscale_all_dim" in scaling,
+            "rope_mscale": "mscale_all_dim" in (scaling or {}),
         }
         slots = attention_slots(op)
         if op["norms"]:

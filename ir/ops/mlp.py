@@ -22,7 +22,9 @@ class MLP(Definition):
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         attributes = resolve_dense(values, context, False, report)
-        return attributes and Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
+        if attributes is None:
+            return None
+        return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:

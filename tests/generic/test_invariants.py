@@ -166,6 +166,6 @@ def test_files_hold_the_declared_dtypes(name: str) -> None:
     planned = {plan.name: plan for plan in tensor_plan(module) if plan.tied_to is None}
     with safe_open(directory(name) / "model.safetensors", "pt") as file:
         assert set(file.keys()) == set(planned)
-        for key in file.keys():
-            assert str(file.get_tensor(key).dtype) == f"torch.{planned[key].dtype}"
+        for key, plan in planned.items():
+            assert str(file.get_tensor(key).dtype) == f"torch.{plan.dtype}"
     assert json.loads((directory(name) / "config.json").read_text())["dtype"] == "float32"

@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[2]
 MAPPED = {"eulerc": "eulerc", "eulerc.ir": "ir", "eulerc.backends": "backends"} | {
     f"eulerc.{name}": name for name in ("grammar", "presets")
 }
+PAGES = {"eulerc.diagnostics.pages": "docs/errors"}
+"""Folders of data alone."""
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
 IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
@@ -26,7 +28,7 @@ IGNORED = {"__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
 def folders() -> dict[str, Path]:
     """Every folder of source by its import name; the links are not followed."""
     found = {}
-    for package, top in MAPPED.items():
+    for package, top in (MAPPED | PAGES).items():
         for path, below, _ in os.walk(ROOT / top):
             below[:] = [name for name in below if name not in IGNORED and not os.path.islink(os.path.join(path, name))]
             found[".".join([package, *Path(path).relative_to(ROOT / top).parts])] = Path(path)
@@ -45,7 +47,7 @@ def files_on_disk() -> set[str]:
 
 def copy_of_sources(target: Path) -> Path:
     """The tree as git has it, links included, without what earlier builds left beside it."""
-    names = ["pyproject.toml", "README.md", "LICENSE", *sorted(MAPPED.values())]
+    names = ["pyproject.toml", "README.md", "LICENSE", *sorted((MAPPED | PAGES).values())]
     skip = [f"--exclude={name}" for name in sorted(IGNORED)]
     target.mkdir()
     packed = subprocess.run(["tar", "-c", *skip, *names], cwd=ROOT, check=True, capture_output=True).stdout
@@ -87,20 +89,24 @@ def run(python: Path, code: str, folder: Path) -> subprocess.CompletedProcess[st
 def test_listed_packages_are_the_folders_that_hold_modules() -> None:
     listed = PYPROJECT["tool"]["setuptools"]["packages"]
     assert listed == sorted(listed)
-    assert listed == sorted(name for name, folder in folders().items() if any(folder.glob("*.py")))
-    assert PYPROJECT["tool"]["setuptools"]["package-dir"] == MAPPED
+    assert listed == sorted(name for name, folder in folders().items() if name in PAGES or any(folder.glob("*.py")))
+    assert PYPROJECT["tool"]["setuptools"]["package-dir"] == MAPPED | PAGES
 
 
-def test_every_listed_package_has_an_init_module() -> None:
+def test_every_listed_package_but_the_pages_has_an_init_module() -> None:
     places = folders()
     assert [
         name for name in PYPROJECT["tool"]["setuptools"]["packages"] if not (places[name] / "__init__.py").exists()
-    ] == []
+    ] == list(PAGES)
 
 
 @pytest.mark.parametrize("top", sorted(set(MAPPED.values()) - {"eulerc"}))
 def test_link_for_type_checkers_is_relative(top: str) -> None:
     assert os.readlink(ROOT / "eulerc" / top) == f"../{top}"
+
+
+def test_link_to_the_error_pages_is_relative() -> None:
+    assert os.readlink(ROOT / "eulerc/diagnostics/pages") == "../../docs/errors"
 
 
 def test_wheel_holds_every_file_once(wheel: Path) -> None:
@@ -137,6 +143,15 @@ def test_installed_data_is_read_by_importlib_resources(hook: str, tmp_path: Path
     for package, file in (("eulerc.backends.hf.components", "attention.py"), ("eulerc.grammar", "ir.lark")):
         found = run(python, code.format(package, file), tmp_path).stdout
         assert found == (folders()[package] / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("hook", ["build_wheel", "build_editable"])
+def test_installed_eulerc_finds_the_error_pages(hook: str, tmp_path: Path) -> None:
+    built = build(hook, copy_of_sources(tmp_path / "sources"), tmp_path / "dist")
+    python = python_with(built, tmp_path / "environment")
+    code = "import sys; sys.path += {!r}; from eulerc.reference import page_of; print(page_of('E0312'), end='')"
+    shown = run(python, code.format(sys.path), tmp_path)
+    assert shown.stdout == (ROOT / "docs/errors/E0312.md").read_text(encoding="utf-8"), shown.stderr
 
 
 def test_top_level_folder_says_how_to_import_it() -> None:

@@ -94,5 +94,7 @@ def test_active_parameters_are_the_published_counts(linted: dict[str, Linted], n
 @pytest.mark.parametrize("name", VALIDATED)
 def test_preset_says_where_its_numbers_come_from(linted: dict[str, Linted], name: str) -> None:
     (meta,) = module_of(linted, name).all("meta")
-    assert meta["source"].startswith("config.json of ")
+    config, count = meta["source"]
+    assert config == f"config.json of {PUBLISHED[name]['model']}"
+    assert "count" in count
     assert "\n" not in meta["description"]

@@ -18,9 +18,9 @@ from eulerc.backends.hf.components.rms_norm import RMSNorm as LatentNorm
 
 def yarn_mscale(rope_parameters: dict[str, Any]) -> float:
     """The temperature that YaRN puts on queries and keys alike (Peng et al. 2023, section 3.4)."""
-    if rope_parameters["factor"] <= 1:
+    if rope_parameters["rope_type"] != "yarn" or rope_parameters["factor"] <= 1:
         return 1.0
-    return 0.1 * rope_parameters["mscale_all_dim"] * math.log(rope_parameters["factor"]) + 1.0
+    return 0.1 * rope_parameters.get("mscale_all_dim", 0.0) * math.log(rope_parameters["factor"]) + 1.0
 
 
 class LatentAttention(nn.Module):

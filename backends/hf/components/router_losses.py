@@ -7,7 +7,8 @@ from eulerc.backends.hf.components.router_scores import softmax_scores as router
 
 def token_weights(router_logits: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
     """1 for each token that counts and 0 for padding: (tokens, 1), float32."""
-    if attention_mask is None:
+    # A mask that is not (batch, length) was made for attention, and does not say what is padding
+    if not isinstance(attention_mask, torch.Tensor) or attention_mask.dim() != 2:
         return torch.ones(router_logits.shape[0], 1, device=router_logits.device)
     seq_length = router_logits.shape[0] // attention_mask.shape[0]
     return attention_mask[:, -seq_length:].reshape(-1, 1).to(router_logits.device, torch.float32)

@@ -20,6 +20,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "hidden_act": ("str", "Activation of the feed-forward network."),
     "rms_norm_eps": ("float", "Added to the mean square in norms."),
     "layer_norm_eps": ("float", "Added to the variance in norms."),
+    "final_norm_eps": ("float", "Added to the variance in the norm before the head."),
     "qk_norm_eps": ("float", "Added to the variance in the norms of queries and keys."),
     "latent_norm_eps": ("float", "Added to the mean square in the norms of latents."),
     "attention_dropout": ("float", "Dropout on the attention weights."),
@@ -41,7 +42,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "router_aux_loss_coef": ("float", "Weight of the load-balancing loss."),
     "router_z_loss_coef": ("float", "Weight of the router z-loss."),
     "router_jitter_noise": ("float", "Noise on the router's input in training."),
-    "output_router_logits": ("bool", "Return the routers' logits and add their losses to the loss."),
+    "output_router_logits": ("bool", "Return the routers' logits and their load-balancing loss without labels too."),
     "residual_multiplier": ("float", "Factor on the output of every sublayer."),
     "embedding_multiplier": ("float", "Factor on the embedding."),
     "logit_scale": ("float", "Factor on the logits."),
@@ -52,9 +53,24 @@ DOCS: dict[str, tuple[str, str]] = {
     "position_offset": ("int", "Rows of the position table before position 0."),
 }
 STANDARD = frozenset(
-    "vocab_size hidden_size num_hidden_layers max_position_embeddings initializer_range num_attention_heads "
-    "num_key_value_heads head_dim intermediate_size hidden_act rms_norm_eps layer_norm_eps attention_dropout "
-    "output_router_logits router_aux_loss_coef num_experts_per_tok".split()
+    {
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "max_position_embeddings",
+        "initializer_range",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "head_dim",
+        "intermediate_size",
+        "hidden_act",
+        "rms_norm_eps",
+        "layer_norm_eps",
+        "attention_dropout",
+        "output_router_logits",
+        "router_aux_loss_coef",
+        "num_experts_per_tok",
+    }
 )
 """Fields that `auto_docstring` documents by itself."""
 
@@ -73,7 +89,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     if offset:
         values["position_offset"] = offset
     if model.moe:
-        values["output_router_logits"] = any(op["load_balance_coef"] or op["z_loss"] for op in model.moe)
+        values["output_router_logits"] = False
     if model.rope_parameters is not None:
         values["rope_parameters"] = model.rope_parameters
     if len(model.ropes) > 1 and "head_dim" in model.differing:
@@ -102,7 +118,8 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
             _docstring(emitter, model, special_ids)
             emitter.line()
         emitter.line(f'model_type = "{model.stem}"')
-        emitter.line('keys_to_ignore_at_inference = ["past_key_values"]')
+        ignored = ["past_key_values", *(["router_logits", "aux_loss"] if model.moe else [])]
+        emitter.literal("keys_to_ignore_at_inference = ", ignored)
         _plans(emitter, model)
         if len(model.ropes) > 1:
             emitter.literal("_rope_type_labels = ", tuple(model.rope_labels))
@@ -209,7 +226,7 @@ def schedule_expression(names: list[str]) -> str:
             text += f" + {_literal(unit[:rest])}" if rest else ""
             best = min(filter(None, (best, (len(text), text))))
     runs = _runs(names)
-    return min((item for item in (best, (len(runs), runs)) if item is not None))[1]
+    return min(item for item in (best, (len(runs), runs)) if item is not None)[1]
 
 
 def _runs(names: list[str]) -> str:
@@ -268,7 +285,7 @@ def _validation(emitter: Emitter, model: Model) -> None:
         checks.append(
             (
                 "len(self.block_types) != self.num_hidden_layers",
-                'f"block_types has {len(self.block_types)} entries for {self.num_hidden_layers} layers; delete the list"',
+                'f"block_types has {len(self.block_types)} entries, not {self.num_hidden_layers}; it may be left out"',
             )
         )
     if not checks:

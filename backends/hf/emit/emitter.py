@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from textwrap import dedent
 from typing import Any
 
-
 WIDTH = 119
 """Columns of a generated file, as in transformers."""
 
@@ -67,15 +66,15 @@ class Emitter:
         if len(flat) + 4 * self._depth <= WIDTH or not isinstance(value, dict | list | tuple) or not value:
             self.line(flat)
             return
-        opening, closing = {dict: "{}", list: "[]", tuple: "()"}[type(value)]
-        with self.indent(head + opening):
+        brackets = {dict: "{}", list: "[]", tuple: "()"}[type(value)]
+        with self.indent(head + brackets[0]):
             if isinstance(value, dict):
                 for key, item in value.items():
                     self.literal(f"{source_of(key)}: ", item, ",")
             else:
                 for item in value:
                     self.literal("", item, ",")
-        self.line(closing + tail)
+        self.line(brackets[1] + tail)
 
     def text(self) -> str:
         return "\n".join(self._lines) + "\n"

@@ -73,8 +73,12 @@ class Model:
 
     @cached_property
     def has_layer_types(self) -> bool:
-        """Only a model with several kinds lists them: the library infers a single one."""
-        return len(set(self.kinds)) > 1
+        """Only a model with several kinds or windows lists them: the library infers a single one."""
+        return len(set(self.kinds)) > 1 or self.windows_differ
+
+    @cached_property
+    def windows_differ(self) -> bool:
+        return "sliding_window" in self.differing
 
     @cached_property
     def blocks(self) -> list[str]:

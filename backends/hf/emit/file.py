@@ -42,15 +42,31 @@ MODEL_IMPORTS = (
 )
 
 
+LICENSE = """# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""
+"""That of the components a file is made of; the linter of transformers asks for it in full."""
+
+
 def header(model: Model, source_name: str) -> str:
-    """A few lines: which spec, which version, how to regenerate, edit freely."""
+    """A few lines: the license, which spec, which version, how to regenerate, edit freely."""
     return "\n".join(
         (
+            LICENSE,
             f"# {model.prefix}: a decoder-only language model.",
             f"# Compiled by eulerc {__version__} from {source_name}, which stands beside this file.",
             f"# To compile it again: eulerc build {source_name} --emit hf -o DIRECTORY",
             "# The file needs only torch and transformers. Edit it freely: nothing reads it back.",
-            "# Widths may be edited in config.json; depth too: num_hidden_layers, with the lists of that length or without them.",
+            "# Widths may be edited in config.json; depth too, by num_hidden_layers and the lists of that length.",
             "",
             "",
         )
@@ -87,6 +103,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
     table = [model_class.layer_table(model)] if model.has_block_types else []
+    table += [model_class.layer_masks(model)] if model.windows_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
     tail = [*auxiliary, model_class.head_class(model), model_class.task_heads(model)]
     definitions = [*([config] if config is not None else []), *components, *layers, *table, *frame, *tail]

@@ -7,9 +7,8 @@ from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model
 
-BY_LAYER = (
-    'self.sliding_window = config.sliding_window if config.layer_types[layer_idx] == "sliding_attention" else None'
-)
+BY_LAYER = r"""self.layer_type = config.layer_types[layer_idx]
+        self.sliding_window = \1.sliding_window if self.layer_type == "sliding_attention" else None"""
 
 
 def adjusted(model: Model, item: Any) -> str:

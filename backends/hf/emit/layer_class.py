@@ -24,9 +24,11 @@ def layer_class(model: Model, layer: Op) -> str:
     return emitter.text()
 
 
-def norm_arguments(op: Op, model: Model) -> str:
-    """What a norm's class is called with."""
+def norm_arguments(op: Op, model: Model, *, final: bool = False) -> str:
+    """What a norm's class is called with; `final` is the norm before the head."""
     field = "rms_norm_eps" if op.name == "norm.rms" else "layer_norm_eps"
+    if final and "final_norm_eps" in model.numbers["fields"]:
+        field = "final_norm_eps"
     holder = "sizes" if field in model.differing else "config"
     return f"config.hidden_size, eps={holder}.{field}"
 

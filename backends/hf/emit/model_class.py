@@ -144,6 +144,10 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
             _graph_member(emitter, model, op)
         if model.ropes:
             emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config=config)")
+        if model.windows_differ:
+            emitter.line(
+                "self.mask_labels = [mask_label(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
+            )
         emitter.line("self.gradient_checkpointing = False")
         emitter.line()
         emitter.line("# Initialize weights and apply final processing")
@@ -163,7 +167,7 @@ def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
     elif op.name == "stack":
         _layers(emitter, model)
     elif op.get("module") == "norm":
-        emitter.line(f"self.norm = {op['class']}({norm_arguments(op, model)})")
+        emitter.line(f"self.norm = {op['class']}({norm_arguments(op, model, final=True)})")
 
 
 def _layers(emitter: Emitter, model: Model) -> None:
@@ -254,6 +258,12 @@ def _masks(emitter: Emitter, model: Model) -> None:
         return
     emitter.line("# It may already have been prepared by e.g. `generate`")
     with emitter.indent("if not isinstance(causal_mask_mapping := attention_mask, dict):"):
+        if model.windows_differ:
+            emitter.call(
+                "causal_mask_mapping = create_layer_masks",
+                [argument[:-1].replace('"', "").replace(": ", "=") for argument in arguments],
+            )
+            return
         with emitter.indent("mask_kwargs = {"):
             for argument in arguments:
                 emitter.line(argument)
@@ -342,12 +352,51 @@ def _loop(emitter: Emitter, model: Model) -> None:
             elif model.ropes:
                 emitter.line("position_embeddings=position_embeddings,")
             mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
+            mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.windows_differ else mask
             emitter.line(f"attention_mask={mask},")
             emitter.line("position_ids=position_ids,")
             emitter.line("past_key_values=past_key_values,")
             emitter.line("**kwargs,")
         emitter.line(")")
     emitter.line()
+
+
+LAYER_MASKS = '''
+def mask_label(config: CONFIG, layer_idx: int) -> str:
+    """Layers of one kind and one window share a mask."""
+    return f"{config.layer_types[layer_idx]}_{config.per_layer_config[layer_idx].sliding_window}"
+
+
+def create_layer_masks(
+    config: CONFIG,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: Cache | None,
+    position_ids: torch.Tensor | None = None,
+    **kwargs,
+) -> dict[str, torch.Tensor | None]:
+    """One mask for each kind and window among the layers, by their labels."""
+    masks = {}
+    for layer_idx, layer_type in enumerate(config.layer_types):
+        label = mask_label(config, layer_idx)
+        if label in masks:
+            continue
+        create_mask = create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask
+        masks[label] = create_mask(
+            config=config.per_layer_config[layer_idx],
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+            layer_idx=layer_idx,
+        )
+    return masks
+'''
+
+
+def layer_masks(model: Model) -> str:
+    """The functions that make one mask for every window, where windows differ."""
+    return LAYER_MASKS.replace("CONFIG", f"{model.prefix}Config")
 
 
 def head_class(model: Model) -> str:
@@ -371,6 +420,9 @@ def head_class(model: Model) -> str:
             emitter.line("# Initialize weights and apply final processing")
             emitter.line("self.post_init()")
         emitter.line()
+        if model.windows_differ:
+            emitter.line("create_masks_for_generate = staticmethod(create_layer_masks)")
+            emitter.line()
         _head_forward(emitter, model)
     return emitter.text()
 
@@ -398,12 +450,10 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
             emitter.line(f"{parameter},")
     with emitter.indent(f") -> {output}:"):
         if model.moe:
-            emitter.block(
-                """
-                if output_router_logits is None:
-                    output_router_logits = self.config.output_router_logits and labels is not None
-                """
-            )
+            # Labels ask for the losses on the routers' logits, and so for the logits
+            asked = " or labels is not None" if _auxiliary_terms(model) else ""
+            with emitter.indent("if output_router_logits is None:"):
+                emitter.line(f"output_router_logits = self.config.output_router_logits{asked}")
         _run_model(emitter, model)
         _logits(emitter, model)
         _loss(emitter, model)
@@ -457,7 +507,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
             emitter.line("share = 1.0")
             with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
                 emitter.line("# One part of an accumulated batch weighs as much as its share of the labels")
-                emitter.line("share = (labels != -100).sum().to(loss.device) / num_items_in_batch")
+                emitter.line("share = (labels[..., 1:] != -100).sum().to(loss.device) / num_items_in_batch")
             for name, _, coefficient in terms:
                 emitter.line(f"loss = loss + share * self.config.{coefficient} * {name}.to(loss.device)")
     emitter.line()

@@ -1,0 +1,291 @@
+"""Holds a compiled spec against the library's own class of that family: same weights, same numbers."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import transformers
+import yaml
+from attrs import field, frozen
+from torch import nn
+
+from eulerc.api import compile, load
+from eulerc.backends.hf.build import Options, text_files
+from eulerc.diagnostics.model import Diagnostics
+
+ROOT = Path(tempfile.mkdtemp(prefix="eulerc_families_"))
+NOISE = 0.15
+LENGTH = 24
+PADDING = 5
+FIRST_TOKEN = 3
+
+Spec = dict[str, Any]
+Tensors = dict[str, torch.Tensor]
+
+
+class _Gone:
+    """The value of a key that an edit takes out."""
+
+
+GONE = _Gone()
+
+
+@frozen
+class Rename:
+    """How tensors whose whole name matches `pattern` are called here; `split` gives one tensor for each name."""
+
+    pattern: str
+    names: tuple[str, ...]
+    split: Callable[[torch.Tensor], tuple[torch.Tensor, ...]] = lambda tensor: (tensor,)
+
+
+@frozen(eq=False)
+class Feature:
+    """Something the family states. `edits` (dotted path to value; `*` for every key) take it out of the spec.
+
+    `shows` says which result must differ then: `logits`, `loss`, `gradients`, or `bfloat16` for an order of dtypes.
+    """
+
+    name: str
+    edits: dict[str, Any]
+    case: str = "base"
+    shows: str = "logits"
+
+
+@frozen(eq=False)
+class Case:
+    """One configuration: our spec, and the keyword arguments of the library's config."""
+
+    spec: Spec
+    original: dict[str, Any]
+
+
+@frozen(eq=False)
+class Family:
+    """A family of the library. `ulps` above 0 needs `why`: where the order of operations differs in bfloat16."""
+
+    name: str
+    config: str
+    model: str
+    cases: dict[str, Case]
+    features: tuple[Feature, ...]
+    renames: tuple[Rename, ...] = ()
+    forward: dict[str, Any] = field(factory=dict)
+    ulps: int = 0
+    why: str = ""
+
+
+def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
+    """A copy of a spec with the values at dotted paths replaced or taken out; every path must exist."""
+    result = copy.deepcopy(spec)
+    for path, value in edits.items():
+        *parents, key = path.split(".")
+        holders = [holder for holder in _reached(result, parents) if key in holder or value is not GONE]
+        assert holders, f"nothing at {path}"
+        for holder in holders:
+            if value is GONE:
+                del holder[key]
+            else:
+                holder[key] = value
+    return result
+
+
+def _reached(node: Any, path: Iterable[str]) -> list[dict[str, Any]]:
+    nodes = [node]
+    for key in path:
+        nodes = [
+            child
+            for node in nodes
+            if isinstance(node, dict)
+            for child in (node.values() if key == "*" else [node[key]] if key in node else [])
+        ]
+    return [node for node in nodes if isinstance(node, dict)]
+
+
+@cache
+def _generated(text: str) -> tuple[ModuleType, dict[str, Any]]:
+    """The generated modeling module of a spec, imported, and its config as a dictionary."""
+    diagnostics = Diagnostics()
+    loaded = load("spec.yaml", diagnostics, text.encode())
+    module = None if loaded is None else compile(loaded, diagnostics)
+    assert loaded is not None and module is not None, diagnostics.items
+    files = text_files(module, loaded, Options(tokenizer=False))
+    folder = Path(tempfile.mkdtemp(dir=ROOT))
+    path = folder / next(name for name in files if name.startswith("modeling_"))
+    path.write_bytes(files[path.name])
+    module_spec = importlib.util.spec_from_file_location(f"generated_{folder.name}", path)
+    assert module_spec is not None and module_spec.loader is not None
+    code = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = code
+    module_spec.loader.exec_module(code)
+    return code, json.loads(files["config.json"])
+
+
+def ours(spec: Spec, state: Tensors, dtype: torch.dtype = torch.float32, *, partial: bool = False) -> nn.Module:
+    """The compiled spec's model with these weights; `partial` leaves out what it has no place for."""
+    code, values = _generated(yaml.safe_dump(spec, sort_keys=False))
+    (causal_lm,) = (value for name, value in vars(code).items() if name.endswith("ForCausalLM"))
+    return _instance(causal_lm, causal_lm.config_class.from_dict(values), state, dtype, partial)
+
+
+def original(family: Family, case: Case, state: Tensors | None, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """The library's model, with these weights or as it initialises itself."""
+    torch.manual_seed(0)
+    config = getattr(transformers, family.config)(**case.original)
+    return _instance(getattr(transformers, family.model), config, state, dtype, False)
+
+
+def _instance(causal_lm: Any, config: Any, state: Tensors | None, dtype: torch.dtype, partial: bool) -> nn.Module:
+    """A model in eval mode with eager attention and experts; narrow dtypes come as `from_pretrained` gives them."""
+    config._experts_implementation = "eager"
+    model = causal_lm._from_config(config, attn_implementation="eager").eval()
+    if state is None:
+        return model
+    expected = model.state_dict()
+    fitting = {name: tensor for name, tensor in state.items() if name in expected}
+    if not partial:
+        assert set(state) == set(expected), sorted(set(state) ^ set(expected))
+    model.load_state_dict(fitting, strict=not partial)
+    if dtype != torch.float32:
+        with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+            model.save_pretrained(folder)
+            model = causal_lm.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+        model.config._experts_implementation = "eager"
+    return model
+
+
+def renamed(tensors: Tensors, renames: tuple[Rename, ...]) -> Tensors:
+    """The library's tensors, or their gradients, under our names and in our shapes."""
+    result: Tensors = {}
+    for name, tensor in tensors.items():
+        for rename in renames:
+            match = re.fullmatch(rename.pattern, name)
+            if match:
+                parts = rename.split(tensor)
+                result.update(zip((match.expand(target) for target in rename.names), parts, strict=True))
+                break
+        else:
+            result[name] = tensor
+    return {name: tensor.contiguous() for name, tensor in result.items()}
+
+
+@cache
+def _weights(config: str, model: str, kwargs: str, noise: float) -> Tensors:
+    family = Family(config, config, model, {}, ())
+    state = original(family, Case({}, json.loads(kwargs)), None).state_dict()
+    generator = torch.Generator().manual_seed(1)
+    seen: dict[int, torch.Tensor] = {}
+    for tensor in state.values():
+        if tensor.data_ptr() not in seen:
+            seen[tensor.data_ptr()] = tensor
+            tensor.add_(torch.randn(tensor.shape, generator=generator) * noise)
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def weights(family: Family, case: Case, noise: float) -> Tensors:
+    """The library's default weights, with normal noise on every tensor and saved buffer; tied ones stay tied."""
+    return _weights(family.config, family.model, json.dumps(case.original), noise)
+
+
+def tokens(batch: int = 2, length: int = LENGTH) -> torch.Tensor:
+    """Random ids without the special ones, (batch, length)."""
+    return torch.randint(FIRST_TOKEN, 99, (batch, length), generator=torch.Generator().manual_seed(2))
+
+
+def padded_batch() -> dict[str, torch.Tensor]:
+    """Two rows, the second padded on the left, with mask and positions."""
+    ids = tokens()
+    mask = torch.ones_like(ids)
+    mask[1, :PADDING] = 0
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
+    return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+
+
+def decoded(model: Any, batch: dict[str, torch.Tensor], forward: dict[str, Any]) -> torch.Tensor:
+    """Logits token by token through the cache."""
+    past, steps = None, []
+    for step in range(batch["input_ids"].shape[1]):
+        inputs = {name: tensor[:, step : step + 1] for name, tensor in batch.items() if name != "attention_mask"}
+        if "attention_mask" in batch:
+            inputs["attention_mask"] = batch["attention_mask"][:, : step + 1]
+        output = model(**inputs, past_key_values=past, use_cache=True, **forward)
+        past = output.past_key_values
+        steps.append(output.logits)
+    return torch.cat(steps, dim=1)
+
+
+@frozen
+class Results:
+    """What the models compute: logits in full, cached, padded (real tokens only), cached and padded; losses."""
+
+    logits: dict[str, torch.Tensor]
+    losses: dict[str, torch.Tensor]
+
+
+@torch.no_grad()
+def results(model: Any, forward: dict[str, Any]) -> Results:
+    """All results of one model."""
+    plain, padded = {"input_ids": tokens()}, padded_batch()
+    real = padded["attention_mask"].bool()
+    labels = padded["input_ids"].masked_fill(~real, -100)
+    full = model(**plain, labels=plain["input_ids"], use_cache=False, **forward)
+    beside = model(**padded, labels=labels, use_cache=False, **forward)
+    logits = {
+        "full": full.logits,
+        "cached": decoded(model, plain, forward),
+        "padded": beside.logits[real],
+        "cached and padded": decoded(model, padded, forward)[real],
+    }
+    return Results(logits, {"full": full.loss, "padded": beside.loss})
+
+
+def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """The largest difference."""
+    return (found - wanted).abs().max().item()
+
+
+def bound(reference: Results) -> float:
+    """2e-5 of the largest logit, at least 2e-5; or four times by which the library's cached run misses its full one."""
+    full = reference.logits["full"]
+    return max(2e-5 * max(1.0, full.abs().max().item()), 4 * distance(reference.logits["cached"], full))
+
+
+def gradients(model: Any, forward: dict[str, Any]) -> Tensors:
+    """The gradient of every parameter after one backward pass."""
+    ids = tokens()
+    model(ids, labels=ids, use_cache=False, **forward).loss.backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+def gradient_bound(wanted: Tensors, name: str) -> float:
+    """2e-5 of the tensor's largest gradient; of a hundredth of the model's where that is larger, for sums that cancel."""
+    largest = max(tensor.abs().max().item() for tensor in wanted.values())
+    return 2e-5 * max(wanted[name].abs().max().item(), 0.01 * largest)
+
+
+def bfloat16_logits(model: Any, forward: dict[str, Any]) -> torch.Tensor:
+    """Logits in bfloat16, as they come."""
+    with torch.no_grad():
+        return model(tokens(), use_cache=False, **forward).logits
+
+
+def ulps(found: torch.Tensor, wanted: torch.Tensor) -> int:
+    """How many bfloat16 numbers apart two tensors are at most."""
+    assert found.dtype == wanted.dtype == torch.bfloat16
+
+    def ordinal(tensor: torch.Tensor) -> torch.Tensor:
+        bits = tensor.contiguous().view(torch.int16).int()
+        return torch.where(bits < 0, -32768 - bits, bits)
+
+    return int((ordinal(found) - ordinal(wanted)).abs().max())
