@@ -10,7 +10,6 @@ from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.tensors import Init, TensorPlan
 
-
 FINAL = {"rms_norm_eps": "final_norm_eps", "layer_norm_eps": "final_norm_eps"}
 """Fields of the norm before the head, where the layers' own differ from it."""
 

@@ -164,10 +164,7 @@ VARIANTS: dict[str, str] = {
     "mixtral": spec("mixtral_like", block("n_kv_heads: 2", MOE)),
     "moe_losses": spec(
         "moe_losses",
-        block(
-            "",
-            "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, z_loss: 0.1, router_jitter: 0.1, normalize: false, shared_experts: 2}",
-        ),
+        block("", LOSSES),
     ),
     "deepseek_v3": spec(
         "deepseek_like",

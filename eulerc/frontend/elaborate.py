@@ -62,6 +62,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         return None
     schedule = [Symbol(name) for name in names if name is not None]
     head = _head_op(context, templates.op(str(names[-1])), report)
+    if head is None:
+        return None
     ops = (
         _spec_op(context, std, read),
         *_optional_ops(read, reader),
@@ -70,8 +72,6 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
         head,
     )
-    if diagnostics.has_errors:
-        return None
     return Module("arch", Op("model", symbol=identifier(read.model.given["name"]), body=Block(ops=ops), span=root.span))
 
 
@@ -204,8 +204,10 @@ def _embedding_op(context: ModelContext) -> Op:
     return Op("embedding", attributes=attributes, span=values.span, spans=values.spans)
 
 
-def _head_op(context: ModelContext, last: Op, report: Report) -> Op:
+def _head_op(context: ModelContext, last: Op, report: Report) -> Op | None:
     tied = check_head(context, report)
+    if tied is None:
+        return None
     values = context.head
     wiring = next(op for op in last.ops if op.name == "wiring")
     norm = values.get("norm") or ("none" if wiring["position"] == "post" else "last")

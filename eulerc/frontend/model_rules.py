@@ -74,8 +74,8 @@ def _check_rope_twice(context: ModelContext, report: Report) -> None:
             check_scaling(scaling, path, embedding, report)
 
 
-def check_head(context: ModelContext, report: Report) -> bool:
-    """Whether the head's weight is the embedding's table."""
+def check_head(context: ModelContext, report: Report) -> bool | None:
+    """Whether the head's weight is the embedding's table; None where the spec says both."""
     here, there = context.head.get("tie_weights"), context.embedding.get("tie_word_embeddings")
     if here is not None and there is not None and here != there:
         report.error(
@@ -86,6 +86,7 @@ def check_head(context: ModelContext, report: Report) -> bool:
             secondary=((context.embedding.where("tie_word_embeddings"), f"{str(there).lower()} here"),),
             help="keep one of the two",
         )
+        return None
     chosen = here if here is not None else there
     return True if chosen is None else bool(chosen)
 

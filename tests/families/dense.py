@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import torch
 
 from tests.families.harness import GONE, Case, Family, Feature, Rename
@@ -20,8 +23,8 @@ LLAMA3 = {
 
 
 def transposed(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """GPT-2's Conv1D keeps (inputs, outputs)."""
-    return (tensor.T,)
+    """GPT-2's Conv1D keeps (inputs, outputs); biases stay."""
+    return (tensor.T if tensor.dim() == 2 else tensor,)
 
 
 def fused(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -262,12 +265,25 @@ OLMO2 = Family(
     ),
 )
 
+
+def stream_first(model: Any) -> None:
+    """Phi adds its sublayers to each other before it adds them to the stream; here each is added to the stream."""
+    for layer in model.model.layers:
+        layer.forward = partial(_parallel_layer, layer)
+
+
+def _parallel_layer(layer: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    normed = layer.input_layernorm(hidden_states)
+    return hidden_states + layer.self_attn(hidden_states=normed, **kwargs)[0] + layer.mlp(normed)
+
+
 PHI_ATTENTION = {"qkv_bias": True, "out_bias": True}
 PHI_FFN = {"type": "mlp", "activation": "gelu_new", "bias": True}
 PHI = Family(
     name="phi",
     config="PhiConfig",
     model="PhiForCausalLM",
+    reorder=stream_first,
     cases={
         "base": Case(
             document(

@@ -73,7 +73,11 @@ class Case:
 
 @frozen(eq=False)
 class Family:
-    """A family of the library. `ulps` above 0 needs `why`: where the order of operations differs in bfloat16."""
+    """A family of the library, and how its tensors are called here.
+
+    `losses` are arguments of calls with labels. `reorder` puts the library's additions into our order, where the two
+    differ: float32 cannot tell, but bfloat16 rounds each sum.
+    """
 
     name: str
     config: str
@@ -81,9 +85,8 @@ class Family:
     cases: dict[str, Case]
     features: tuple[Feature, ...]
     renames: tuple[Rename, ...] = ()
-    forward: dict[str, Any] = field(factory=dict)
-    ulps: int = 0
-    why: str = ""
+    losses: dict[str, Any] = field(factory=dict)
+    reorder: Callable[[nn.Module], None] | None = None
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -212,14 +215,14 @@ def padded_batch() -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
 
 
-def decoded(model: Any, batch: dict[str, torch.Tensor], forward: dict[str, Any]) -> torch.Tensor:
+def decoded(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits token by token through the cache."""
     past, steps = None, []
     for step in range(batch["input_ids"].shape[1]):
         inputs = {name: tensor[:, step : step + 1] for name, tensor in batch.items() if name != "attention_mask"}
         if "attention_mask" in batch:
             inputs["attention_mask"] = batch["attention_mask"][:, : step + 1]
-        output = model(**inputs, past_key_values=past, use_cache=True, **forward)
+        output = model(**inputs, past_key_values=past, use_cache=True)
         past = output.past_key_values
         steps.append(output.logits)
     return torch.cat(steps, dim=1)
@@ -234,18 +237,18 @@ class Results:
 
 
 @torch.no_grad()
-def results(model: Any, forward: dict[str, Any]) -> Results:
+def results(model: Any, arguments: dict[str, Any]) -> Results:
     """All results of one model."""
     plain, padded = {"input_ids": tokens()}, padded_batch()
     real = padded["attention_mask"].bool()
     labels = padded["input_ids"].masked_fill(~real, -100)
-    full = model(**plain, labels=plain["input_ids"], use_cache=False, **forward)
-    beside = model(**padded, labels=labels, use_cache=False, **forward)
+    full = model(**plain, labels=plain["input_ids"], use_cache=False, **arguments)
+    beside = model(**padded, labels=labels, use_cache=False, **arguments)
     logits = {
         "full": full.logits,
-        "cached": decoded(model, plain, forward),
+        "cached": decoded(model, plain),
         "padded": beside.logits[real],
-        "cached and padded": decoded(model, padded, forward)[real],
+        "cached and padded": decoded(model, padded)[real],
     }
     return Results(logits, {"full": full.loss, "padded": beside.loss})
 
@@ -261,10 +264,10 @@ def bound(reference: Results) -> float:
     return max(2e-5 * max(1.0, full.abs().max().item()), 4 * distance(reference.logits["cached"], full))
 
 
-def gradients(model: Any, forward: dict[str, Any]) -> Tensors:
+def gradients(model: Any, arguments: dict[str, Any]) -> Tensors:
     """The gradient of every parameter after one backward pass."""
     ids = tokens()
-    model(ids, labels=ids, use_cache=False, **forward).loss.backward()
+    model(ids, labels=ids, use_cache=False, **arguments).loss.backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -274,18 +277,7 @@ def gradient_bound(wanted: Tensors, name: str) -> float:
     return 2e-5 * max(wanted[name].abs().max().item(), 0.01 * largest)
 
 
-def bfloat16_logits(model: Any, forward: dict[str, Any]) -> torch.Tensor:
-    """Logits in bfloat16, as they come."""
-    with torch.no_grad():
-        return model(tokens(), use_cache=False, **forward).logits
-
-
-def ulps(found: torch.Tensor, wanted: torch.Tensor) -> int:
-    """How many bfloat16 numbers apart two tensors are at most."""
-    assert found.dtype == wanted.dtype == torch.bfloat16
-
-    def ordinal(tensor: torch.Tensor) -> torch.Tensor:
-        bits = tensor.contiguous().view(torch.int16).int()
-        return torch.where(bits < 0, -32768 - bits, bits)
-
-    return int((ordinal(found) - ordinal(wanted)).abs().max())
+@torch.no_grad()
+def logits_of(model: Any) -> torch.Tensor:
+    """Logits in full, as they come."""
+    return model(tokens(), use_cache=False).logits

@@ -14,7 +14,7 @@ MIXTRAL = Family(
     name="mixtral",
     config="MixtralConfig",
     model="MixtralForCausalLM",
-    forward={"output_router_logits": True},
+    losses={"output_router_logits": True},
     cases={
         "base": Case(
             document(

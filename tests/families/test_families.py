@@ -27,14 +27,14 @@ def pair(family: Family, name: str, noise: float, dtype: torch.dtype = torch.flo
 
 @cache
 def reference(family: Family, name: str, noise: float) -> harness.Results:
-    return harness.results(pair(family, name, noise)[0], family.forward)
+    return harness.results(pair(family, name, noise)[0], family.losses)
 
 
 @pytest.mark.parametrize("noise", [0.0, harness.NOISE], ids=["default", "perturbed"])
 @by_case
 def test_logits_and_losses_equal_those_of_the_library(family: Family, name: str, noise: float) -> None:
     wanted = reference(family, name, noise)
-    found = harness.results(pair(family, name, noise)[1], family.forward)
+    found = harness.results(pair(family, name, noise)[1], family.losses)
     limit = harness.bound(wanted)
     for kind, logits in wanted.logits.items():
         assert harness.distance(found.logits[kind], logits) <= limit, kind
@@ -54,18 +54,18 @@ def test_gradients_equal_those_of_the_library(family: Family, name: str, noise: 
 def both_gradients(family: Family, name: str, noise: float) -> tuple[harness.Tensors, harness.Tensors]:
     theirs, ours = pair(family, name, noise)
     wanted = harness.renamed(library_gradients(family, name, noise), family.renames)
-    return wanted, harness.gradients(ours, family.forward)
+    return wanted, harness.gradients(ours, family.losses)
 
 
 @cache
 def library_gradients(family: Family, name: str, noise: float) -> harness.Tensors:
-    return harness.gradients(pair(family, name, noise)[0], family.forward)
+    return harness.gradients(pair(family, name, noise)[0], family.losses)
 
 
 @by_case
 def test_bfloat16_rounds_where_the_library_rounds(family: Family, name: str) -> None:
     wanted, found = (
-        harness.bfloat16_logits(model, family.forward) for model in pair(family, name, harness.NOISE, torch.bfloat16)
+        harness.bfloat16_logits(model, family.losses) for model in pair(family, name, harness.NOISE, torch.bfloat16)
     )
     assert harness.ulps(found, wanted) <= family.ulps
 
@@ -86,20 +86,19 @@ def without(family: Family, case: Case, spec: harness.Spec, dtype: torch.dtype =
 
 def logits_differ(family: Family, name: str, case: Case, spec: harness.Spec) -> bool:
     wanted = reference(family, name, harness.NOISE)
-    with torch.no_grad():
-        found = without(family, case, spec)(harness.tokens(), use_cache=False).logits
+    found = harness.logits_of(without(family, case, spec))
     return harness.distance(found, wanted.logits["full"]) > harness.bound(wanted)
 
 
 def loss_differs(family: Family, name: str, case: Case, spec: harness.Spec) -> bool:
     wanted = reference(family, name, harness.NOISE).losses["full"]
-    found = harness.results(without(family, case, spec), family.forward).losses["full"]
+    found = harness.results(without(family, case, spec), family.losses).losses["full"]
     return harness.distance(found, wanted) > 2e-5 * max(1.0, wanted.item())
 
 
 def gradients_differ(family: Family, name: str, case: Case, spec: harness.Spec) -> bool:
     wanted = harness.renamed(library_gradients(family, name, harness.NOISE), family.renames)
-    found = harness.gradients(without(family, case, spec), family.forward)
+    found = harness.gradients(without(family, case, spec), family.losses)
     return any(
         harness.distance(found[key], wanted[key]) > harness.gradient_bound(wanted, key)
         for key in wanted
@@ -108,9 +107,7 @@ def gradients_differ(family: Family, name: str, case: Case, spec: harness.Spec) 
 
 
 def bfloat16_differs(family: Family, name: str, case: Case, spec: harness.Spec) -> bool:
-    wanted = harness.bfloat16_logits(pair(family, name, harness.NOISE, torch.bfloat16)[0], family.forward)
-    found = harness.bfloat16_logits(without(family, case, spec, torch.bfloat16), family.forward)
-    return harness.ulps(found, wanted) > family.ulps
+    return not torch.equal(harness.logits_of(without(family, case, spec, torch.bfloat16)), narrow(family, name))
 
 
 DIFFERENCES = {

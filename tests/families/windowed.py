@@ -183,7 +183,6 @@ COHERE2 = Family(
         Feature("parallel sublayers", {"layer_templates.*.residual.type": "sequential"}),
         Feature("one norm for both sublayers", {"layer_templates.*.residual.shared_norm": False}),
         Feature("layer norm", {f"{NORM}": {"type": "rmsnorm"}}),
-        Feature("norm in float32", {f"{NORM}.float32_weight": False}, shows="bfloat16"),
         Feature("rotation in float32", {f"{LOCAL}.rope.precision": GONE}, shows="bfloat16"),
         Feature("logit scale", {"head.logit_scale": GONE}),
         Feature("window", {f"{LOCAL}.window": GONE}),

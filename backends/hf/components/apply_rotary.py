@@ -34,11 +34,11 @@ def apply_rotary_pos_emb_float32(
     cos: torch.Tensor,
     sin: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rotates queries and keys by float32 tables, pairing the halves of their dims (OLMo 2)."""
+    """Rotates queries and keys in float32, pairing the halves of their dims (OLMo 2)."""
     cos = cos.unsqueeze(1)
     sin = sin.unsqueeze(1)
-    query_embed = (query * cos) + (rotate_half(query) * sin)
-    key_embed = (key * cos) + (rotate_half(key) * sin)
+    query_embed = (query.float() * cos) + (rotate_half(query.float()) * sin)
+    key_embed = (key.float() * cos) + (rotate_half(key.float()) * sin)
     return query_embed.to(query.dtype), key_embed.to(key.dtype)
 
 

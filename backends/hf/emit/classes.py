@@ -12,7 +12,7 @@ from eulerc.ir.core import Op
 ROTATIONS = {
     (False, "model"): "apply_rotary_pos_emb",
     (False, "float32"): "apply_rotary_pos_emb_float32",
-    (False, "float32_rotation"): "apply_rotary_pos_emb_rotated_in_float32",
+    (False, "float32_rotation"): "apply_rotary_pos_emb_float32",
     (True, "model"): "apply_rotary_pos_emb_interleaved",
     (True, "float32"): "apply_rotary_pos_emb_interleaved_float32",
     (True, "float32_rotation"): "apply_rotary_pos_emb_interleaved_float32",
