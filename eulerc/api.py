@@ -12,6 +12,7 @@ from eulerc.diagnostics.model import Diagnostic, Diagnostics, SpecError
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.compose import load as load_spec
 from eulerc.frontend.elaborate import elaborate
+from eulerc.ir.compact import complete
 from eulerc.ir.core import Module
 from eulerc.ir.passes.pipeline import advance, allowed_ops
 from eulerc.presets.catalogue import preset_path
@@ -93,7 +94,7 @@ def _parse_ir(data: bytes, name: str, base: Path | None, diagnostics: Diagnostic
 
 def compile(loaded: Loaded, diagnostics: Diagnostics, stage: str = "module") -> Module | None:
     """The module at `stage`, or None when there are errors."""
-    module = loaded.module
+    module = complete(loaded.module) if loaded.module is not None else None
     if loaded.spec is not None:
         module = elaborate(loaded.spec, diagnostics)
     return None if module is None or diagnostics.has_errors else advance(module, stage)

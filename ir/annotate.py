@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+from eulerc.ir.compact import completed
 from eulerc.ir.core import Module, Op, StateType
 from eulerc.ir.definition import definition
 from eulerc.ir.tensors import Init
@@ -15,7 +16,7 @@ def op_notes(module: Module) -> dict[int, str]:
     for op in module.model.walk():
         if op.name in ("model", "template", "graph"):
             continue
-        text = _note(op, int(spec["d_model"]), std)
+        text = _note(completed(op), int(spec["d_model"]), std)
         if text:
             found[id(op)] = text
     return found

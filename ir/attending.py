@@ -15,10 +15,13 @@ def attention_state(kv_heads: int, head_dim: int, window: int | None) -> tuple[S
     return (StateType("kv", ("b", kv_heads, "t" if window is None else f"t<={window - 1}", head_dim)),)
 
 
+PLAIN = {"qkv_bias": False, "out_bias": False, "attn_drop": 0.0, "scale": None, "softcap": None, "window": None}
+"""The options that need no more than their default."""
+
+
 def plain_options(values: Values) -> dict[str, Any]:
-    """The options that need no more than their default."""
-    names = ("qkv_bias", "out_bias", "attn_drop", "scale", "softcap", "window")
-    return {name: values.value(name) for name in names}
+    """Those options, as written or by default."""
+    return {name: values.value(name) for name in PLAIN}
 
 
 def attention_facts(op: Op) -> dict[str, Any]:

@@ -63,6 +63,7 @@ def linear(name: str, inputs: int, outputs: int, bias: bool, weight: Init) -> tu
 class Definition:
     """One kind of op. Subclasses are found by the files of `ir/ops`; their class bodies are the single source.
 
+    `implicit` holds the attributes that the textual IR leaves out where they have these values.
     `axis` is the YAML key under a template whose `type` selects this op (`mixer`, `ffn`, `norm`); `yaml_type` is that
     type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
     """
@@ -75,6 +76,7 @@ class Definition:
     fields: ClassVar[Mapping[str, Field]] = {}
     level_fields: ClassVar[Mapping[str, Field]] = {}
     module_name: ClassVar[str | None] = None
+    implicit: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}

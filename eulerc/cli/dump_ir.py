@@ -29,8 +29,9 @@ def dump_ir(
     Example: eulerc dump-ir smollm2-135m --stage layers --annotate
     """
     from eulerc.ir.annotate import op_notes
+    from eulerc.ir.compact import compact
     from eulerc.ir.printer import print_module
 
-    module = compiled(spec, stage.value)
+    module = compact(compiled(spec, stage.value))
     notes = op_notes(module) if annotate else None
     typer.echo(print_module(module, locs=locs, annotations=notes), nl=False)

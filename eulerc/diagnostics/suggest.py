@@ -77,6 +77,7 @@ FOREIGN_NAMES: dict[str, str] = {
     "n_head_kv": "n_kv_heads",
     "num_heads": "n_heads",
     "num_kv_heads": "n_kv_heads",
+    "kv_heads": "n_kv_heads",
     "multi_query_group_num": "n_kv_heads",
     "n_embd": "d_model",
     "n_embed": "d_model",

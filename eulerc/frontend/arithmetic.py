@@ -40,12 +40,13 @@ _ORDER: dict[str, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_FUNCTIONS: dict[str, Callable[..., Fraction | int]] = {
+_FUNCTIONS: dict[str, Callable[[list[Fraction]], Fraction | int]] = {
     "min": min,
     "max": max,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "round": round,
+    "ceil": lambda values: math.ceil(values[0]),
+    "floor": lambda values: math.floor(values[0]),
+    "round": lambda values: round(values[0]),
+    "sqrt": lambda values: _square_root(values[0]),
 }
 
 
@@ -137,15 +138,11 @@ class _Evaluator:
 
     def call(self, tree: Tree[Token]) -> Fraction:
         name, *arguments = tree.children
-        numbers = [self.operand(argument) for argument in arguments if isinstance(argument, Tree)]
-        if name != "sqrt":
-            return self.bounded(
-                _FUNCTIONS[str(name)](*(numbers if len(numbers) == 1 and name not in ("min", "max") else [numbers])),
-                tree,
-            )
-        if numbers[0] < 0:
-            raise self.error("E0405", "a negative number has no square root", tree, f"the root of {_shown(numbers[0])}")
-        return self.bounded(_square_root(numbers[0]), tree)
+        values = [self.operand(argument) for argument in arguments if isinstance(argument, Tree)]
+        if name == "sqrt" and values[0] < 0:
+            message = "a negative number has no square root"
+            raise self.error("E0405", message, tree, f"the root of {_shown(values[0])}")
+        return self.bounded(_FUNCTIONS[str(name)](values), tree)
 
     def chain(self, tree: Tree[Token]) -> Fraction:
         first, *others = tree.children

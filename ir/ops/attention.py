@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eulerc.ir.attending import (
+    PLAIN,
     attention_config,
     attention_facts,
     attention_slots,
@@ -36,6 +37,7 @@ class Attention(Definition):
     name = "mixer.attention"
     axis, yaml_type, block = "mixer", "attention", "attention"
     module_name = "self_attn"
+    implicit = {**PLAIN, "qk_norm": None, "rope": None, "alibi": False}
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
     n_kv_heads = Field(

@@ -16,6 +16,7 @@ class GatedMLP(Definition):
     name = "ffn.gated"
     axis, yaml_type = "ffn", "gated_mlp"
     module_name = "mlp"
+    implicit = {"bias": False}
     level_fields = LEVEL_FIELDS
     fields = LEVEL_FIELDS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eulerc.ir.attending import attention_config, attention_facts, attention_slots, plain_options, resolve_heads
+from eulerc.ir.attending import PLAIN, attention_config, attention_facts, attention_slots, plain_options, resolve_heads
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
@@ -33,6 +33,7 @@ class LatentAttention(Definition):
     name = "mixer.latent_attention"
     axis = "mixer"
     module_name = "self_attn"
+    implicit = {**PLAIN, "q_rank": None, "norms": True, "norm_eps": 1e-6, "rope": None, "alibi": False}
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
     n_kv_heads = Field(Integer(), "Heads the latent expands to.", None, "size", "num_key_value_heads", "n_kv_heads")

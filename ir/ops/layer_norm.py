@@ -18,6 +18,7 @@ class LayerNorm(Definition):
 
     name = "norm.layer"
     axis, yaml_type = "norm", "layernorm"
+    implicit = {"bias": True, "float32_weight": False}
 
     eps = Field(EPS, "Added to the variance.", None, "size", "layer_norm_eps", "norm_eps")
     bias = Field(Flag(), "A bias after the weight.", True)

@@ -16,6 +16,7 @@ class MLP(Definition):
     name = "ffn.mlp"
     axis, yaml_type = "ffn", "mlp"
     module_name = "mlp"
+    implicit = {"bias": False}
     level_fields = LEVEL_FIELDS
     fields = LEVEL_FIELDS
 

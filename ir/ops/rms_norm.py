@@ -18,6 +18,7 @@ class RMSNorm(Definition):
 
     name = "norm.rms"
     axis, yaml_type = "norm", "rmsnorm"
+    implicit = {"unit_offset": False, "float32_weight": False}
 
     eps = Field(EPS, "Added to the mean square.", None, "size", "rms_norm_eps", "norm_eps")
     unit_offset = Field(Flag(), "Store the weight as its difference from 1 (Gemma); implies float32.", False)

@@ -48,6 +48,17 @@ class SparseMoe(Definition):
     name = "ffn.moe"
     axis, yaml_type, block = "ffn", "moe", "moe"
     module_name = "mlp"
+    implicit = {
+        "normalize": True,
+        "scale": None,
+        "router_float32": False,
+        "z_loss": 0.0,
+        "router_jitter": 0.0,
+        "router_init_std": None,
+        "groups": None,
+        "bias_correction": None,
+        "shared_size": 0,
+    }
     level_fields = LEVEL_FIELDS
 
     experts = Field(Integer(maximum=65536), "Routed experts.", role="size", config="num_experts")

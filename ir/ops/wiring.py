@@ -20,6 +20,7 @@ class Wiring(Definition):
 
     name = "wiring"
     stages = frozenset({"arch"})
+    implicit = {"position": "pre", "residual": "sequential", "shared_norm": True, "scaling": 1.0, "dropout": 0.0}
 
     position = Field(
         Choice(
@@ -113,6 +114,7 @@ class Unembed(Definition):
     name = "unembed"
     stages = GRAPH
     module_name = "lm_head"
+    implicit = {"bias": False}
 
     @classmethod
     def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
@@ -175,6 +177,14 @@ class Yield(Definition):
         return ()
 
 
+IMPLICIT: dict[str, dict[str, Any]] = {
+    "spec": {"family_hint": None, "target_params": None},
+    "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "dropout": 0.0},
+    "head": {"bias": False, "logit_softcap": None, "logit_scale": None},
+    "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None},
+}
+
+
 def _holder(op_name: str, where: frozenset[str], doc: str) -> None:
     """An op that holds attributes or a body, without a value."""
     bases = (Definition,)
@@ -182,6 +192,7 @@ def _holder(op_name: str, where: frozenset[str], doc: str) -> None:
         "name": op_name,
         "stages": where,
         "__doc__": doc,
+        "implicit": IMPLICIT.get(op_name, {}),
         "result_types": classmethod(lambda cls, op, operands: ()),
         "__module__": __name__,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from textwrap import dedent
 
 import pytest
@@ -51,7 +52,7 @@ def test_two_places_in_one_file_share_an_excerpt_in_the_order_of_the_lines() -> 
 
 def test_two_places_on_one_line_stand_beneath_each_other() -> None:
     diagnostic = Diagnostic("E0108", "error", "twice", Label(at(1, 7), "again"), (Label(at(1, 2), "first"),))
-    assert shown(diagnostic, spec="{a: 1, a: 2}".replace(": 1, ", ":1, ")) == expected("""
+    assert shown(diagnostic, spec="{a:1, a: 2}") == expected("""
         error[E0108]: twice
          --> spec.yaml:1:7
           |
@@ -106,9 +107,9 @@ def test_long_lines_are_cut_around_the_label() -> None:
         error[E0203]: not a number
          --> spec.yaml:1:305
           |
-        1 | ... 1, 1, 1, x, 2, 2, 2, 2, 2, 2...
+        1 | ... 1, 1, 1, x, 2, 2, 2, 2, 2, 2,...
           |              ^ here
-        """).replace("... 1, 1, 1, x, 2, 2, 2, 2, 2, 2...", "..., 1, 1, 1, x, 2, 2, 2, 2, 2, ...").replace("             ^", "              ^")
+        """)
 
 
 def test_labels_far_apart_on_a_long_line_show_the_line_twice() -> None:
@@ -121,7 +122,7 @@ def test_labels_far_apart_on_a_long_line_show_the_line_twice() -> None:
           |
         1 | {{first: 1, b: 2, b: ...
           |  ----- first
-        1 | ...2, b: 2, first: 3}}
+        1 | ...: 2, b: 2, first: 3}}
           |               ^^^^^ again
         """)
 
@@ -178,8 +179,6 @@ def test_colour_only_adds_escape_sequences() -> None:
     colored = render([diagnostic], {"spec.yaml": "a: 1"}, color=True)
     assert colored.startswith("\x1b[1;31merror[E0108]\x1b[0m\x1b[1m: m\x1b[0m\n")
     assert "\x1b[1;31m^ p\x1b[0m" in colored and "\x1b[1;34m- s\x1b[0m" in colored
-    import re
-
     assert re.sub(r" +\n", "\n", re.sub("\x1b\\[[0-9;]*m", "", colored)) == shown(diagnostic, spec="a: 1")
 
 
@@ -221,7 +220,19 @@ def test_columns_count_what_is_visible(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "width"), [("abc", 3), ("日本", 4), ("e\u0301", 1), ("\t", 4), ("\x1b", 1), ("\u200d", 0), ("한", 2), ("é", 1), ("ｱ", 1), ("Ａ", 2)]
+    ("text", "width"),
+    [
+        ("abc", 3),
+        ("日本", 4),
+        ("e\u0301", 1),
+        ("\t", 4),
+        ("\x1b", 1),
+        ("\u200d", 0),
+        ("한", 2),
+        ("é", 1),
+        ("ｱ", 1),
+        ("Ａ", 2),
+    ],
 )
 def test_columns_of_known_characters(text: str, width: int) -> None:
     assert columns(text) == width

@@ -21,7 +21,6 @@ KEYS = ("n_heads", "n_kv_heads", "d_model", "max_seq_len", "vocab_size", "window
         ("vocabsize", "vocab_size"),
         ("dmodle", "d_model"),
         ("windows", "window"),
-        ("kv_heads", "n_kv_heads"),
         ("learning_rate", None),
         ("x", None),
         ("", None),
@@ -69,6 +68,7 @@ def test_suggestions_are_candidates(name: str, candidates: list[str]) -> None:
         ("n_shared_experts", "shared_experts"),
         ("rope_parameters", "rope_scaling"),
         ("num_query_groups", "n_kv_heads"),
+        ("kv_heads", "n_kv_heads"),
         ("d_model", None),
     ],
 )

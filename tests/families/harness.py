@@ -267,12 +267,13 @@ def bound(reference: Results) -> float:
 def gradients(model: Any, arguments: dict[str, Any]) -> Tensors:
     """The gradient of every parameter after one backward pass."""
     ids = tokens()
+    model.zero_grad()
     model(ids, labels=ids, use_cache=False, **arguments).loss.backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
 def gradient_bound(wanted: Tensors, name: str) -> float:
-    """2e-5 of the tensor's largest gradient; of a hundredth of the model's where that is larger, for sums that cancel."""
+    """2e-5 of the tensor's largest gradient; of a hundredth of the model's where that is larger: sums may cancel."""
     largest = max(tensor.abs().max().item() for tensor in wanted.values())
     return 2e-5 * max(wanted[name].abs().max().item(), 0.01 * largest)
 

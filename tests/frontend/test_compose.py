@@ -90,7 +90,8 @@ def test_a_wrong_expression_in_an_unused_template_is_found() -> None:
 
 def test_includes_bring_templates_and_let_values(write: Write) -> None:
     path = write(
-        spec="include: [parts/a.yaml]\nlet: {w: '${let.from_b}'}\nmodel: {d: '${let.w}'}\nlayer_templates: {mine: {x: 1}}\n",
+        spec="include: [parts/a.yaml]\nlet: {w: '${let.from_b}'}\nmodel: {d: '${let.w}'}\n"
+        "layer_templates: {mine: {x: 1}}\n",
         parts__a="include: more/b.yaml\nlayer_templates:\n  a: {y: '${let.from_b}'}\n",
         parts__more__b="let: {from_b: 7}\nlayer_templates: {b: {z: 2}}\n",
     )
@@ -343,7 +344,8 @@ def test_flatten_keeps_a_single_file_byte_for_byte() -> None:
 
 def test_flatten_merges_includes_into_one_text(write: Write) -> None:
     path = write(
-        spec="# lost\ninclude: a.yaml\nlet: {w: 64}\nmodel: {d: '${let.w * 2}', eps: 1e-6, name: 'on', alias: &x [1, 2]}\n"
+        spec="# lost\ninclude: a.yaml\nlet: {w: 64}\n"
+        "model: {d: '${let.w * 2}', eps: 1e-6, name: 'on', alias: &x [1, 2]}\n"
         "layer_schedule: [{template: t, repeat: 2}, {template: u, with: {k: *x}}]\n",
         a="layer_templates:\n  t: {window: null, text: \"a: 'b' # c\\n\", deep: {list: [[], {}, [a, '1']]}}\n  u: {}\n",
     )

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from builds import VARIANTS, read
 
 from eulerc.backends.hf.build import Options, text_files
+from eulerc.ir.compact import compact
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.printer import print_module
 
@@ -22,9 +23,10 @@ SOURCES = ("README.md", "spec.yaml", "spec.eir")
 def test_a_stage_reads_back_as_itself_and_builds_the_same(name: str, stage: str) -> None:
     loaded, module = read(VARIANTS[name])
     _, staged = read(VARIANTS[name], stage=stage)
-    text = print_module(staged)
+    text = print_module(compact(staged))
     again, parsed = read(text, "spec.eir", stage)
-    assert print_module(parsed) == text
+    assert print_module(compact(parsed)) == text
+    assert parsed == staged
     again, finished = read(text, "spec.eir")
     assert list(tensor_plan(finished)) == list(tensor_plan(module))
     wanted = _files(text_files(module, loaded, Options(tokenizer=False)))

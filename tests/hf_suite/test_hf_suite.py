@@ -1,0 +1,84 @@
+"""The model tests of transformers pass on built directories, none failing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from eulerc.api import build
+from tests.hf_suite.library_tests import prepare
+from tests.variants import ALTERNATING, VARIANTS
+
+HERE = Path(__file__).parent
+# The library asks for two layers at most.
+SPECS = {
+    "dense": VARIANTS["llama"],
+    "dense with windows": VARIANTS["gemma2"].replace(ALTERNATING, ALTERNATING.replace("repeat: 2", "repeat: 1")),
+    "mixture of experts": VARIANTS["mixtral"],
+    "latent attention": VARIANTS["mla_one_line"],
+    "latent attention and experts": VARIANTS["deepseek_v3"].replace("repeat: 2", "repeat: 1"),
+}
+
+
+@pytest.fixture(scope="session")
+def library_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("library_tests")
+    reason = prepare(folder)
+    if reason:
+        pytest.skip(reason)
+    return folder
+
+
+def outcomes(report: Path) -> dict[str, str]:
+    """For every test `passed`, `skipped`, or the last lines of its failure."""
+    found = {}
+    for case in ElementTree.parse(report).getroot().iter("testcase"):
+        ended = {child.tag: child for child in case}
+        failure = ended.get("failure", ended.get("error"))
+        if failure is not None:
+            found[str(case.get("name"))] = (failure.text or "")[-600:]
+        else:
+            found[str(case.get("name"))] = "skipped" if "skipped" in ended else "passed"
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SPECS)
+def test_no_model_test_of_the_library_fails(name: str, library_tests: Path, tmp_path: Path) -> None:
+    spec, directory, report = tmp_path / "spec.yaml", tmp_path / "model", tmp_path / "report.xml"
+    spec.write_text(SPECS[name])
+    build(spec, directory, tokenizer=False)
+    environment = os.environ | {
+        "EULERC_SUITE_DIRECTORY": str(directory),
+        "HF_HUB_OFFLINE": "1",
+        "HF_MODULES_CACHE": str(tmp_path / "modules"),
+        "PYTHONPATH": os.pathsep.join((str(library_tests), str(tmp_path / "modules"))),
+    }
+    options = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        os.devnull,
+        "--rootdir",
+        str(library_tests),
+        "--junitxml",
+        str(report),
+    ]
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", str(HERE / "suite.py"), *options],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert report.exists(), run.stdout[-3000:] + run.stderr[-3000:]
+    found = outcomes(report)
+    assert not {test: text for test, text in found.items() if text not in ("passed", "skipped")}
+    assert Counter(found.values())["passed"] >= 80
