@@ -85,6 +85,8 @@ def _parse_ir(data: bytes, name: str, base: Path | None, diagnostics: Diagnostic
     from eulerc.ir.parser import parse_module
 
     text = decode(data, name, diagnostics)
+    if text is not None:
+        diagnostics.sources[name] = text
     known = frozenset().union(*(allowed_ops(stage) for stage in ("arch", "layers", "module")))
     module = None if text is None else parse_module(text, name, diagnostics, known_ops=known)
     if module is None or text is None:
@@ -107,13 +109,8 @@ def lint(source: str | Path, text: bytes | None = None) -> Linted:
     module = None if loaded is None else compile(loaded, diagnostics)
     if module is not None:
         check_budgets(module, diagnostics)
-    texts = loaded.texts if loaded is not None else _text_of(source, text)
+    texts = dict(diagnostics.sources) if loaded is None else loaded.texts
     return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded)
-
-
-def _text_of(source: str | Path, text: bytes | None) -> dict[str, str]:
-    data = text if text is not None else resolve_source(source).read_bytes()
-    return {str(source): data.decode("utf-8", "replace")}
 
 
 def build(source: str | Path, directory: str | Path, **options: Any) -> None:

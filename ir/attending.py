@@ -61,9 +61,6 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
 def resolve_heads(values: Values, context: ModelContext, report: Report) -> dict[str, int] | None:
     """Heads, key/value heads and head width, checked against each other."""
     heads = values.or_inherited("n_heads", context)
-    if heads is None:
-        report.error("E0201", "n_heads is not set", values.span, "needs a number of heads", help="set model.n_heads")
-        return None
     kv_heads = values.or_inherited("n_kv_heads", context) or heads
     if heads % kv_heads:
         report_group_mismatch(heads, kv_heads, values, context, report)

@@ -32,7 +32,8 @@ def shortened(op: Op) -> Op:
 def completed(op: Op) -> Op:
     """An op with its implicit attributes."""
     implicit = definitions()[op.name].implicit if op.name in definitions() else {}
-    return evolve(op, attributes={**implicit, **op.attributes})
+    missing = {name: value for name, value in implicit.items() if name not in op.attributes}
+    return evolve(op, attributes={**op.attributes, **missing})
 
 
 def _same(value: object, implicit: object) -> bool:

@@ -13,11 +13,16 @@ from eulerc.ir.fields import REQUIRED, Field
 from eulerc.ir.span import NOWHERE, Span
 
 
+class UnreadError(Exception):
+    """A value is needed that could not be read. That has been reported, so whoever needs it has nothing to add."""
+
+
 @frozen
 class Values:
     """The keys of one YAML block that were written, with their places.
 
-    Nested blocks are plain dictionaries in `given`; the span of a nested key is found under its dotted path.
+    Nested blocks are plain dictionaries in `given`; the span of a nested key is found under its dotted path. A key
+    that was written or is required, and yet is not in `given`, could not be read: asking for it raises UnreadError.
     """
 
     given: Mapping[str, Any]
@@ -28,13 +33,19 @@ class Values:
     def __contains__(self, name: str) -> bool:
         return name in self.given
 
+    def is_unread(self, name: str) -> bool:
+        """Whether the key stands for a value that nobody knows."""
+        return name not in self.given and (name in self.spans or (name in self.fields and self.fields[name].required))
+
     def get(self, name: str, default: Any = None) -> Any:
+        if self.is_unread(name):
+            raise UnreadError(name)
         return self.given.get(name, default)
 
     def value(self, name: str) -> Any:
         """The value written, else the field's default."""
-        if name in self.given:
-            return self.given[name]
+        if name in self.given or self.is_unread(name):
+            return self.get(name)
         default = self.fields[name].default
         return None if default is REQUIRED else default
 
@@ -47,10 +58,10 @@ class Values:
 
     def or_inherited(self, name: str, context: ModelContext) -> Any:
         """The value written, else the model-wide one, else the default."""
-        if name in self.given:
-            return self.given[name]
+        if name in self.given or name in self.spans:
+            return self.get(name)
         inherit = self.fields[name].inherit
-        if inherit is not None and inherit in context.model:
+        if inherit is not None and (inherit in context.model or context.model.is_unread(inherit)):
             return context.number(inherit)
         return self.value(name)
 
@@ -92,7 +103,7 @@ class ModelContext:
 
     @property
     def d_model(self) -> Dim:
-        return Dim("d", self.model.given["d_model"])
+        return Dim("d", self.model.get("d_model"))
 
     @property
     def positional(self) -> str:

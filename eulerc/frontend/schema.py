@@ -36,9 +36,9 @@ class Reader:
         spans: dict[str, Span] = {}
         for entry in self.known_entries(node, fields, path):
             self.entry(entry, fields[entry.key], f"{path}.{entry.key}", given, spans)
-        written = {entry.key for entry in node}
+        spans = {**meant_keys(node, tuple(fields)), **spans}
         for name, field in fields.items():
-            if field.required and name not in written:
+            if field.required and name not in spans:
                 self.missing(name, field, path, node.span)
         return Values(given, spans, node.span, fields)
 
@@ -70,8 +70,7 @@ class Reader:
         )
 
     def unknown(self, entry: tree.Entry, known: tuple[str, ...], path: str) -> None:
-        ours = foreign(entry.key)
-        suggestion = ours if ours in known else closest(entry.key, known)
+        suggestion = meant(entry.key, known)
         help = (
             f"did you mean {suggestion}?" if suggestion else f"{path.lstrip('.') or 'a spec'} takes {', '.join(known)}"
         )
@@ -104,7 +103,7 @@ class Reader:
         if isinstance(kind, Block) and isinstance(node, tree.Mapping):
             inner = self.block(node, kind.fields, path, node.span)
             spans.update({f"{key}.{name}": span for name, span in inner.spans.items()})
-            return dict(inner.given) if len(inner.given) >= sum(f.required for f in kind.fields.values()) else _BAD
+            return _BAD if any(map(inner.is_unread, kind.fields)) else dict(inner.given)
         if isinstance(kind, ListOf) and isinstance(node, tree.Sequence):
             return self.items(node, kind, path, spans, key)
         if isinstance(kind, Anything):
@@ -155,6 +154,19 @@ def _choose(kind: Either, node: tree.Node) -> Kind:
         ) == isinstance(candidate, ListOf):
             return candidate
     return kind.kinds[0]
+
+
+def meant(key: str, known: tuple[str, ...]) -> str | None:
+    """The known key that an unknown one probably means."""
+    ours = foreign(key)
+    return ours if ours in known else closest(key, known)
+
+
+def meant_keys(node: tree.Mapping, known: tuple[str, ...]) -> dict[str, Span]:
+    """The keys that a mapping's unknown ones probably mean: they were written, if not in these words."""
+    unknown = (entry for entry in node if entry.key not in known and not RESERVED.match(entry.key))
+    pairs = ((meant(entry.key, known), entry.key_span) for entry in unknown)
+    return {name: span for name, span in pairs if name is not None}
 
 
 def plain(node: tree.Node) -> Any:

@@ -20,6 +20,20 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+YARN = {
+    "factor": 4.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 4.0,
+    "beta_slow": 0.3,
+    "attention_factor": 1.3,
+    "truncate": False,
+}
+LONGROPE = {
+    "short_factor": [1.0, 1.1, 1.3, 1.6, 2.0, 2.5, 3.1, 3.8],
+    "long_factor": [1.0, 1.5, 2.5, 4.0, 6.0, 8.5, 11.5, 15.0],
+    "original_max_position_embeddings": 32,
+    "attention_factor": 1.4,
+}
 
 
 def transposed(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -72,6 +86,30 @@ GPT2 = Family(
                 "tie_word_embeddings": False,
             },
         ),
+        "unscaled": Case(
+            document(
+                "gpt2_unscaled",
+                {
+                    "block": block(
+                        {"qkv_bias": True, "out_bias": True, "scale": 1.0},
+                        {"type": "mlp", "activation": "gelu_new", "bias": True, "mlp_ratio": 4},
+                        {"type": "layernorm"},
+                    )
+                },
+                [{"template": "block"}],
+                model={"n_heads": 2, "n_kv_heads": 2, "max_seq_len": 24, "intermediate_size": 32},
+                embedding=LEARNED,
+            ),
+            {
+                **GPT2_SIZES,
+                **GPT2_IDS,
+                "n_positions": 24,
+                "n_layer": 1,
+                "n_head": 2,
+                "n_inner": None,
+                "scale_attn_weights": False,
+            },
+        ),
     },
     renames=(
         Rename(r"transformer\.wte\.weight", ("model.embed_tokens.weight",)),
@@ -100,6 +138,8 @@ GPT2 = Family(
         Feature("eps", {f"{NORM}.eps": 1.0e-5}, case="scaled"),
         Feature("scale by depth", {f"{ATTENTION}.scale": GONE}, case="scaled"),
         Feature("relu", {f"{FFN}.activation": "gelu_new"}, case="scaled"),
+        Feature("scale", {f"{ATTENTION}.scale": GONE}, case="unscaled"),
+        Feature("width of the feed-forward", {f"{FFN}.mlp_ratio": GONE}, case="unscaled", shows="weights"),
     ),
 )
 
@@ -153,6 +193,24 @@ LLAMA = Family(
                 "rope_parameters": {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0},
             },
         ),
+        "yarn": Case(
+            document(
+                "llama_yarn",
+                {"block": block()},
+                embedding={"rope": {"theta": 10000.0, "scaling": {"type": "yarn", **YARN}}},
+                head=UNTIED,
+            ),
+            {**LIBRARY, "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, **YARN}},
+        ),
+        "longrope": Case(
+            document(
+                "llama_longrope",
+                {"block": block()},
+                embedding={"rope": {"theta": 10000.0, "scaling": {"type": "longrope", **LONGROPE}}},
+                head=UNTIED,
+            ),
+            {**LIBRARY, "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, **LONGROPE}},
+        ),
     },
     features=(
         Feature("llama3 rope scaling", {"embedding.rope_scaling": GONE}),
@@ -166,7 +224,15 @@ LLAMA = Family(
         Feature("feed-forward biases", {f"{FFN}.bias": False}, case="biased"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),
         Feature("tied head", {"head.tie_weights": False}, case="biased", shows="gradients"),
+        Feature("grouped heads", {"model.n_kv_heads": GONE}, shows="weights"),
         Feature("linear rope scaling", {"embedding.rope.scaling": GONE}, case="linear"),
+        Feature("yarn", {"embedding.rope.scaling": GONE}, case="yarn"),
+        Feature("yarn's range left unrounded", {"embedding.rope.scaling.truncate": GONE}, case="yarn"),
+        Feature("yarn's lower bound", {"embedding.rope.scaling.beta_slow": GONE}, case="yarn"),
+        Feature("yarn's upper bound", {"embedding.rope.scaling.beta_fast": GONE}, case="yarn"),
+        Feature("yarn's factor on the tables", {"embedding.rope.scaling.attention_factor": GONE}, case="yarn"),
+        Feature("longrope", {"embedding.rope.scaling": GONE}, case="longrope"),
+        Feature("longrope's factor on the tables", {"embedding.rope.scaling.attention_factor": GONE}, case="longrope"),
     ),
 )
 
@@ -210,6 +276,7 @@ QWEN3 = Family(
     features=(
         Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}),
         Feature("rope theta", {"embedding.rope_theta": GONE}),
+        Feature("width of a head", {"model.head_dim": GONE}, shows="weights"),
         Feature("window", {"layer_templates.local.mixer.attention.window": GONE}, case="windowed"),
         Feature("width of the window", {"layer_templates.local.mixer.attention.window": 9}, case="windowed"),
         Feature("global layers", {"layer_templates.global.mixer.attention.window": 8}, case="windowed"),

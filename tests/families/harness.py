@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib.util
 import json
 import re
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
 from attrs import field, frozen
 from torch import nn
 
@@ -24,7 +22,7 @@ from eulerc.api import compile, load
 from eulerc.backends.hf.build import Options, text_files
 from eulerc.diagnostics.model import Diagnostics
 
-ROOT = Path(tempfile.mkdtemp(prefix="eulerc_families_"))
+ROOT = tempfile.TemporaryDirectory(prefix="eulerc_families_")
 NOISE = 0.15
 LENGTH = 24
 PADDING = 5
@@ -54,7 +52,8 @@ class Rename:
 class Feature:
     """Something the family states. `edits` (dotted path to value; `*` for every key) take it out of the spec.
 
-    `shows` says which result must differ then: `logits`, `loss`, `gradients`, or `bfloat16` for an order of dtypes.
+    `shows` says what must differ then: `logits`, `loss`, `gradients`, `bfloat16` where it is an order of dtypes, or
+    `weights` where names and shapes no longer fit.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Family:
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
     """A copy of a spec with the values at dotted paths replaced or taken out; every path must exist."""
-    result = copy.deepcopy(spec)
+    result = json.loads(json.dumps(spec))
     for path, value in edits.items():
         *parents, key = path.split(".")
         holders = [holder for holder in _reached(result, parents) if key in holder or value is not GONE]
@@ -118,13 +117,13 @@ def _reached(node: Any, path: Iterable[str]) -> list[dict[str, Any]]:
 
 @cache
 def _generated(text: str) -> tuple[ModuleType, dict[str, Any]]:
-    """The generated modeling module of a spec, imported, and its config as a dictionary."""
+    """The generated modeling module of a spec, written as JSON, imported, and its config as a dictionary."""
     diagnostics = Diagnostics()
     loaded = load("spec.yaml", diagnostics, text.encode())
     module = None if loaded is None else compile(loaded, diagnostics)
     assert loaded is not None and module is not None, diagnostics.items
     files = text_files(module, loaded, Options(tokenizer=False))
-    folder = Path(tempfile.mkdtemp(dir=ROOT))
+    folder = Path(tempfile.mkdtemp(dir=ROOT.name))
     path = folder / next(name for name in files if name.startswith("modeling_"))
     path.write_bytes(files[path.name])
     module_spec = importlib.util.spec_from_file_location(f"generated_{folder.name}", path)
@@ -135,9 +134,9 @@ def _generated(text: str) -> tuple[ModuleType, dict[str, Any]]:
     return code, json.loads(files["config.json"])
 
 
-def ours(spec: Spec, state: Tensors, dtype: torch.dtype = torch.float32, *, partial: bool = False) -> nn.Module:
-    """The compiled spec's model with these weights; `partial` leaves out what it has no place for."""
-    code, values = _generated(yaml.safe_dump(spec, sort_keys=False))
+def ours(spec: Spec, state: Tensors | None, dtype: torch.dtype = torch.float32, *, partial: bool = False) -> nn.Module:
+    """The compiled spec's model, with these weights if any are given; `partial` leaves out what it has no place for."""
+    code, values = _generated(json.dumps(spec, indent=2))
     (causal_lm,) = (value for name, value in vars(code).items() if name.endswith("ForCausalLM"))
     return _instance(causal_lm, causal_lm.config_class.from_dict(values), state, dtype, partial)
 
@@ -161,7 +160,7 @@ def _instance(causal_lm: Any, config: Any, state: Tensors | None, dtype: torch.d
         assert set(state) == set(expected), sorted(set(state) ^ set(expected))
     model.load_state_dict(fitting, strict=not partial)
     if dtype != torch.float32:
-        with tempfile.TemporaryDirectory(dir=ROOT) as folder:
+        with tempfile.TemporaryDirectory(dir=ROOT.name) as folder:
             model.save_pretrained(folder)
             model = causal_lm.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
         model.config._experts_implementation = "eager"
@@ -276,6 +275,11 @@ def gradient_bound(wanted: Tensors, name: str) -> float:
     """2e-5 of the tensor's largest gradient; of a hundredth of the model's where that is larger: sums may cancel."""
     largest = max(tensor.abs().max().item() for tensor in wanted.values())
     return 2e-5 * max(wanted[name].abs().max().item(), 0.01 * largest)
+
+
+def layout(model: nn.Module, renames: tuple[Rename, ...] = ()) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and dtype of every tensor in a state dict, by our names."""
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in renamed(model.state_dict(), renames).items()}
 
 
 @torch.no_grad()

@@ -64,6 +64,7 @@ MIXTRAL = Family(
         ),
     },
     features=(
+        Feature("number of experts", {f"{MOE}.experts": 8}, shows="weights"),
         Feature("two experts a token", {f"{MOE}.top_k": 1}),
         Feature("weights divided by their sum", {f"{MOE}.normalize": False}),
         Feature("softmax scores", {f"{MOE}.router": "sigmoid"}),
@@ -172,6 +173,8 @@ DEEPSEEK_V3 = Family(
     },
     features=(
         Feature("interleaved rope", {"embedding.rope.interleaved": False}),
+        Feature("low rank of the queries", {f"{ATTENTION}.mla.q_rank": GONE}, shows="weights"),
+        Feature("width of a value head", {f"{ATTENTION}.mla.v_dim": 16}, shows="weights"),
         Feature("group limit", {f"{MOE}.groups": GONE}),
         Feature("groups ranked by their two best", {f"{MOE}.groups.score": "max"}),
         Feature("correction bias", {f"{MOE}.bias_correction": GONE}),

@@ -73,6 +73,12 @@ def narrow(family: Family, name: str) -> torch.Tensor:
     return harness.logits_of(theirs)
 
 
+@by_case
+def test_bfloat16_keeps_the_dtypes_that_the_library_keeps(family: Family, name: str) -> None:
+    theirs, ours = pair(family, name, harness.NOISE, torch.bfloat16)
+    assert harness.layout(ours) == harness.layout(theirs, family.renames)
+
+
 @pytest.mark.parametrize(
     ("family", "feature"), FEATURES, ids=[f"{family.name}-{feature.name}" for family, feature in FEATURES]
 )
@@ -113,7 +119,12 @@ def bfloat16_differs(family: Family, name: str, case: Case, spec: harness.Spec) 
     return not torch.equal(harness.logits_of(without(family, case, spec, torch.bfloat16)), narrow(family, name))
 
 
+def weights_differ(family: Family, name: str, case: Case, spec: harness.Spec) -> bool:
+    return harness.layout(harness.ours(spec, None)) != harness.layout(pair(family, name, harness.NOISE)[1])
+
+
 DIFFERENCES = {
+    "weights": weights_differ,
     "logits": logits_differ,
     "loss": loss_differs,
     "gradients": gradients_differ,

@@ -96,6 +96,25 @@ GEMMA2 = Family(
                 "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
             },
         ),
+        "uncapped": Case(
+            document(
+                "gemma2_uncapped",
+                {"global": gemma2_templates({}, 8, "gelu_pytorch_tanh")["global"]},
+                [{"template": "global", "repeat": 2}],
+                model={"head_dim": 24, "n_kv_heads": 4},
+                embedding={"scale": 8.0, "scale_rounding": "dtype"},
+            ),
+            {
+                **LIBRARY,
+                "num_hidden_layers": 2,
+                "head_dim": 24,
+                "num_key_value_heads": 4,
+                "query_pre_attn_scalar": 24,
+                "attn_logit_softcapping": None,
+                "final_logit_softcapping": None,
+                "layer_types": ["full_attention", "full_attention"],
+            },
+        ),
     },
     features=(
         Feature("attention softcap", {f"{ATTENTION}.softcap": GONE}),
@@ -120,6 +139,8 @@ GEMMA2 = Family(
             {"layer_schedule": [{"pattern": ["local", "global"], "repeat": 2}]},
             case="biased",
         ),
+        Feature("scores without a cap", {f"{ATTENTION}.softcap": 5.0}, case="uncapped"),
+        Feature("logits without a cap", {"head.logit_softcap": 5.0}, case="uncapped"),
     ),
 )
 

@@ -8,7 +8,7 @@ import tarfile
 from importlib.metadata import version
 from pathlib import Path
 
-DISTRIBUTED = '''"""Names that the distributed mixins import; their tests that need several processes are switched off."""
+DISTRIBUTED = '''"""Names that the distributed mixins import; the tests that use them are switched off."""
 
 
 def run_distributed(*args, **kwargs):
@@ -47,15 +47,13 @@ STAND_INS = {
 
 def prepare(folder: Path) -> str:
     """Unpacks the tests of the installed version into `folder`; returns why that cannot be done, or an empty text."""
-    download = subprocess.run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
-        + [f"transformers=={version('transformers')}"],
-        capture_output=True,
-        text=True,
-    )
+    release = f"transformers=={version('transformers')}"
+    options = ["--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *options, release]
+    download = subprocess.run(command, capture_output=True, text=True)
     archives = list(folder.glob("transformers-*.tar.gz"))
     if download.returncode or not archives:
-        return f"no source distribution of transformers {version('transformers')}: {download.stderr.strip()[-300:]}"
+        return f"no source distribution of {release}: {download.stderr.strip()[-300:]}"
     with tarfile.open(archives[0]) as archive:
         members = [member for member in archive.getmembers() if "/tests/" in member.name and member.isfile()]
         archive.extractall(folder, members, filter="data")

@@ -68,9 +68,8 @@ class DirectoryTester:
         return getattr(CONFIG, name)
 
     def get_config(self) -> Any:
-        kept = {
-            key: value for key, value in CONFIG.to_dict().items() if key not in ("auto_map", "architectures", "dtype")
-        }
+        left_out = ("auto_map", "architectures", "dtype")
+        kept = {key: value for key, value in CONFIG.to_dict().items() if key not in left_out}
         return type(CONFIG)(**kept | {"pad_token_id": 0})
 
     def prepare_config_and_inputs_for_common(self) -> tuple[Any, dict[str, torch.Tensor]]:
@@ -87,6 +86,7 @@ class DirectoryTest(
     expert_parallel.ExpertParallelTesterMixin,
     unittest.TestCase,
 ):
+    __test__ = True
     all_model_classes = tuple(CLASSES.values())
     all_generative_model_classes = (CAUSAL_LM,)
     pipeline_model_mapping = None

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -38,7 +38,7 @@ def library_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outcomes(report: Path) -> dict[str, str]:
     """For every test `passed`, `skipped`, or the last lines of its failure."""
     found = {}
-    for case in ElementTree.parse(report).getroot().iter("testcase"):
+    for case in ET.parse(report).getroot().iter("testcase"):
         ended = {child.tag: child for child in case}
         failure = ended.get("failure", ended.get("error"))
         if failure is not None:

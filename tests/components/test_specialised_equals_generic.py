@@ -1,0 +1,413 @@
+"""A specialised component computes what the generic one computes under a config that holds the facts: to the bit."""
+
+from __future__ import annotations
+
+import inspect
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import combinations, product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from attrs import Factory, frozen
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.cache_utils import DynamicCache
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+import eulerc.backends.hf.components as components
+from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
+from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
+from eulerc.backends.hf.link import Request, link
+from eulerc.backends.hf.specialise import PRESENT
+from tests.components.harness import LENGTH, causal_mask, component_config, fill_slots, hidden_states, perturb
+
+FOLDER = Path(next(iter(components.__path__)))
+EXHAUSTIVE = 512
+SAMPLE = 64
+FLAG = (False, True)
+PRESENCE = (*OPTIONAL_SIZES, "rope_layers")
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "mscale": 1.0,
+    "mscale_all_dim": 0.8,
+}
+
+Facts = Mapping[str, Any]
+Inputs = Callable[[PreTrainedConfig], dict[str, Any]]
+
+
+@frozen
+class Case:
+    """How to try one component class.
+
+    `facts` holds the values of each fact as the config has them; `legal` says which combinations there are. `slots`
+    gives, for a slot, the (component, definition) pairs that may fill it; those of `filled` depend on the facts.
+    `dropped` names the parameters that a class without some facts does not take; `differing` holds sizes of layer 1
+    that are not those of layer 0.
+    """
+
+    component: str
+    name: str
+    inputs: Inputs
+    facts: Mapping[str, tuple[Any, ...]] = Factory(dict)
+    slots: Mapping[str, tuple[tuple[str, str], ...]] = Factory(dict)
+    legal: Callable[[Facts], bool] = lambda facts: True
+    filled: Callable[[Facts], dict[str, tuple[str, str]]] = lambda facts: {}
+    dropped: Callable[[Facts], set[str]] = lambda facts: set()
+    arguments: Callable[[Facts], dict[str, Any]] = lambda facts: {"layer_idx": 1}
+    config: Callable[[Facts], dict[str, Any]] = lambda facts: {}
+    differing: Mapping[str, Any] = Factory(dict)
+
+
+def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    states = hidden_states(config)
+    rotary = RotaryEmbedding(config.per_layer_config[1])
+    tables = rotary(states, torch.arange(LENGTH)[None]) if config.rope else None
+    return {"hidden_states": states, "position_embeddings": tables, "attention_mask": causal_mask(torch.float32)}
+
+
+def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    states = hidden_states(config).flatten(0, 1)
+    logits = torch.randn(len(states), config.num_experts, generator=torch.Generator().manual_seed(2))
+    weights, index = torch.topk(logits.softmax(dim=-1), config.num_experts_per_tok, dim=-1)
+    return {"hidden_states": states, "top_k_index": index, "top_k_weights": weights}
+
+
+def states_input(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"hidden_states": hidden_states(config)}
+
+
+def rotary_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    return {"x": hidden_states(config).bfloat16(), "position_ids": torch.arange(LENGTH)[None] + 3}
+
+
+def nested_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    return {**rotary_inputs(config), "layer_type": "second"}
+
+
+def nested_config(facts: Facts) -> dict[str, Any]:
+    share = {"partial_rotary_factor": 0.5} if facts["partial_rotary"] else {}
+    second = {"rope_type": "linear", "rope_theta": 500.0, "factor": 2.0, **share}
+    ropes = {"first": {"rope_type": "default", "rope_theta": 1e4}, "second": second}
+    head_dims = {1: {"head_dim": 16}} if facts["rope_layers"] is not None else {}
+    return {"rope_parameters": ropes, "per_layer_config": head_dims}
+
+
+def rotary_config(facts: Facts) -> dict[str, Any]:
+    share = {"partial_rotary_factor": 0.5} if facts["partial_rotary"] else {}
+    return {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, **share}}
+
+
+def eager_slot(facts: Facts) -> dict[str, tuple[str, str]]:
+    softcapped = facts["attn_logit_softcapping"] is not None
+    name = "eager_softcapped_attention_forward" if softcapped else "eager_attention_forward"
+    return {"eager_attention_forward": ("eager_attention", name)}
+
+
+def without_rope(facts: Facts) -> set[str]:
+    return set() if facts["rope"] else {"position_embeddings"}
+
+
+ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
+    "attention_bias": FLAG,
+    "attention_out_bias": FLAG,
+    "rope": FLAG,
+    "sliding_window": (None, 5),
+    "attn_logit_softcapping": (None, 3.0),
+    "attention_multiplier": (None, 0.3),
+}
+ROUTER_FACTS: dict[str, tuple[Any, ...]] = {
+    "router_score": ("softmax", "sigmoid", "sqrt_softplus"),
+    "router_in_float32": FLAG,
+    "router_bias": FLAG,
+    "n_group": (None, 4),
+    "group_score": ("top2", "max"),
+    "norm_topk_prob": FLAG,
+    "routed_scaling_factor": (None, 2.5),
+}
+NORMS = (
+    ("rms_norm", "RMSNorm"),
+    ("rms_norm", "Float32RMSNorm"),
+    ("rms_norm", "UnitOffsetRMSNorm"),
+    ("layer_norm", "Float32LayerNorm"),
+    ("layer_norm", "BiaslessLayerNorm"),
+)
+ROTATIONS = tuple(
+    ("apply_rotary", f"apply_rotary_pos_emb{kind}")
+    for kind in ("", "_float32", "_interleaved", "_interleaved_float32", "_deinterleaved")
+)
+PARTIAL_ROTATION = ("apply_partial_rotary", "apply_partial_rotary_pos_emb")
+
+
+def groups_are_scored(facts: Facts) -> bool:
+    return facts["n_group"] is not None or facts["group_score"] == "top2"
+
+
+CASES = (
+    Case(
+        "attention",
+        "Attention",
+        attention_inputs,
+        ATTENTION_FACTS | {"qk_norm": (None, "head", "full")},
+        slots={"QKNorm": NORMS, "apply_rotary_pos_emb": (*ROTATIONS, PARTIAL_ROTATION)},
+        filled=eager_slot,
+        dropped=without_rope,
+        differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
+    ),
+    Case(
+        "latent_attention",
+        "LatentAttention",
+        attention_inputs,
+        ATTENTION_FACTS | {"rope_mscale": FLAG, "latent_norm": FLAG, "q_lora_rank": (None, 10)},
+        slots={"LatentNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
+        legal=lambda facts: facts["rope"] or not facts["rope_mscale"],
+        filled=eager_slot,
+        dropped=without_rope,
+        config=lambda facts: {"rope_parameters": YARN} if facts["rope_mscale"] else {},
+        differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
+    ),
+    Case(
+        "gated_mlp",
+        "GatedMLP",
+        states_input,
+        {"mlp_bias": FLAG, "takes_intermediate_size": FLAG},
+        dropped=lambda facts: {"layer_idx"} | (set() if facts["takes_intermediate_size"] else {"intermediate_size"}),
+        arguments=lambda facts: {
+            "layer_idx": 1,
+            **({"intermediate_size": 40} if facts["takes_intermediate_size"] else {}),
+        },
+        differing={"intermediate_size": 80, "hidden_act": "gelu"},
+    ),
+    Case(
+        "mlp",
+        "MLP",
+        states_input,
+        {"mlp_bias": FLAG},
+        dropped=lambda facts: {"layer_idx"},
+        differing={"intermediate_size": 80, "hidden_act": "gelu"},
+    ),
+    Case(
+        "router",
+        "TopKRouter",
+        states_input,
+        ROUTER_FACTS,
+        legal=groups_are_scored,
+        dropped=lambda facts: {"layer_idx"},
+        differing={"num_experts": 12, "num_experts_per_tok": 2},
+    ),
+    Case(
+        "experts",
+        "GatedExperts",
+        expert_inputs,
+        dropped=lambda facts: {"layer_idx"},
+        differing={"moe_intermediate_size": 40},
+    ),
+    Case(
+        "sparse_moe",
+        "SparseMoe",
+        states_input,
+        ROUTER_FACTS
+        | {
+            "shared_experts": FLAG,
+            "router_jitter_noise": (None, 0.3),
+            "mlp_bias": FLAG,
+            "takes_intermediate_size": (True,),
+        },
+        legal=lambda facts: groups_are_scored(facts) and (facts["shared_experts"] or not facts["mlp_bias"]),
+        differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
+    ),
+    Case(
+        "rotary_embedding",
+        "RotaryEmbedding",
+        rotary_inputs,
+        {"partial_rotary": FLAG, "rope_in_float32": FLAG},
+        arguments=lambda facts: {},
+        config=rotary_config,
+    ),
+    Case(
+        "nested_rotary_embedding",
+        "NestedRotaryEmbedding",
+        nested_inputs,
+        {"partial_rotary": FLAG, "rope_in_float32": FLAG, "rope_layers": (None, {"first": 0, "second": 1})},
+        arguments=lambda facts: {},
+        config=nested_config,
+    ),
+)
+EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+
+
+def legal_combinations(case: Case, dimensions: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """All legal combinations if they are few; else some that hold every legal pair of values, and a seeded sample."""
+    rows = [dict(zip(dimensions, row, strict=True)) for row in product(*dimensions.values())]
+    rows = [row for row in rows if case.legal(row)]
+    random.Random(0).shuffle(rows)
+    if len(rows) <= EXHAUSTIVE:
+        yield from rows
+        return
+    yield from rows[:SAMPLE]
+    seen: set[frozenset[tuple[str, str]]] = set()
+    for row in rows[SAMPLE:]:
+        pairs = {frozenset(pair) for pair in combinations(((key, repr(value)) for key, value in row.items()), 2)}
+        if pairs - seen:
+            seen |= pairs
+            yield row
+
+
+@EVERY_CASE
+def test_specialised_equals_generic_for_every_combination_of_facts(case, monkeypatch):
+    texts = set()
+    tried = list(legal_combinations(case, case.facts))
+    for facts in tried:
+        text = specialised_text(case, facts, case.filled(facts))
+        assert_equal(case, facts, text, case.filled(facts), monkeypatch)
+        texts.add(text)
+    assert len(texts) == len(tried), "a fact changes nothing"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.slots], ids=lambda case: case.name)
+def test_specialised_equals_generic_for_every_filling_of_the_slots(case, monkeypatch):
+    for combination in legal_combinations(case, {**case.facts, **case.slots}):
+        facts = {name: value for name, value in combination.items() if name in case.facts}
+        slots = case.filled(facts) | {name: combination[name] for name in case.slots}
+        assert_equal(case, facts, specialised_text(case, facts, slots), slots, monkeypatch)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.differing], ids=lambda case: case.name)
+def test_specialised_equals_generic_where_sizes_differ_between_layers(case, monkeypatch):
+    per_layer = frozenset(case.differing)
+    for facts in list(legal_combinations(case, case.facts))[:SAMPLE]:
+        text = specialised_text(case, facts, case.filled(facts), per_layer)
+        assert "sizes = config.per_layer_config[layer_idx]" in text
+        assert_equal(case, facts, text, case.filled(facts), monkeypatch, per_layer_config={1: dict(case.differing)})
+
+
+@pytest.mark.parametrize("norm", NORMS, ids=[name for _, name in NORMS])
+def test_linked_norm_equals_the_importable_one(norm):
+    component, name = norm
+    generic = perturb(getattr(module_of(component), name)(32, eps=1e-3))
+    linked = perturb(executed(text_of([Request(component, (name,))]))[name](32, eps=1e-3))
+    states = hidden_states(component_config())
+    assert torch.equal(linked(states), generic(states))
+    assert torch.equal(linked(states.bfloat16()), generic(states.bfloat16()))
+
+
+def test_every_component_class_is_tried():
+    tried = {case.name for case in CASES} | {name for _, name in NORMS}
+    modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
+    classes = {
+        name
+        for module in modules
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and issubclass(value, nn.Module) and value.__module__ == module.__name__
+    }
+    assert classes == tried
+
+
+def module_of(component: str) -> ModuleType:
+    return import_module(f"{components.__name__}.{component}")
+
+
+def specialised_text(
+    case: Case,
+    facts: Facts,
+    slots: Mapping[str, tuple[str, str]],
+    per_layer: frozenset[str] = frozenset(),
+) -> str:
+    """The text of the component, under another name, specialised and linked with what fills its slots."""
+    dropped = case.dropped(facts) - ({"layer_idx"} if per_layer else set())
+    request = Request(
+        component=case.component,
+        names=(case.name,),
+        facts={name: decided(name, value) for name, value in facts.items()},
+        slots={slot: name for slot, (_, name) in slots.items()},
+        rename={case.name: f"Own{case.name}"},
+        drop_parameters=frozenset(dropped),
+        per_layer=per_layer,
+    )
+    fillings = [Request(component, (name,)) for component, name in slots.values()]
+    return text_of([*fillings, request])
+
+
+def decided(name: str, value: Any) -> Any:
+    """A fact as the specialiser takes it: of an optional size only the presence counts."""
+    if name not in PRESENCE:
+        return value
+    return None if value is None else PRESENT
+
+
+def text_of(requests: Sequence[Request]) -> str:
+    linked = link(requests, FOLDER)
+    return "\n\n\n".join((linked.imports.render(), *(item.text for item in linked.definitions))) + "\n"
+
+
+def executed(text: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "generated"}
+    exec(compile(text, "<generated>", "exec"), namespace)
+    return namespace
+
+
+def assert_equal(
+    case: Case,
+    facts: Facts,
+    text: str,
+    slots: Mapping[str, tuple[str, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    **more: Any,
+) -> None:
+    """One set of weights in both forms: the same outputs in evaluation and in training, the same attention call."""
+    module = module_of(case.component)
+    fill_slots(monkeypatch, module, **{slot: getattr(module_of(stem), name) for slot, (stem, name) in slots.items()})
+    config = component_config(**{**facts, **case.config(facts), **more})
+    arguments, inputs = case.arguments(facts), case.inputs(config)
+    generic = perturb(getattr(module, case.name)(config, **arguments))
+    own_class = executed(text)[f"Own{case.name}"]
+    specialised = own_class(config, **known(arguments, own_class.__init__))
+    specialised.load_state_dict(generic.state_dict())
+    own_inputs = known(inputs, own_class.forward)
+    for training in (False, True):
+        ours, theirs = (
+            run(each.train(training), given) for each, given in ((specialised, own_inputs), (generic, inputs))
+        )
+        assert len(ours) == len(theirs)
+        assert all(map(torch.equal, ours, theirs)), facts
+        assert [tensor.dtype for tensor in ours] == [tensor.dtype for tensor in theirs]
+    assert attention_call(specialised, own_inputs) == attention_call(generic, inputs), facts
+
+
+def known(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments that a function takes: specialising drops parameters that nothing reads."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in arguments.items() if name in parameters}
+
+
+@torch.no_grad()
+def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
+    torch.manual_seed(0)
+    cache = {"past_key_values": DynamicCache()} if "attention_mask" in inputs else {}
+    output = module(**inputs, **cache)
+    return [item for item in (output if isinstance(output, tuple) else (output,)) if item is not None]
+
+
+@torch.no_grad()
+def attention_call(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What an attention module hands to another interface than the eager one, besides tensors."""
+    seen: dict[str, Any] = {}
+
+    def interface(module: nn.Module, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
+        seen.update({name: option for name, option in options.items() if option is not None})
+        return value.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+    if "attention_mask" in inputs:
+        ALL_ATTENTION_FUNCTIONS["recording"] = interface
+        module.config._attn_implementation = "recording"
+        module(**inputs)
+        module.config._attn_implementation = "eager"
+    return seen
