@@ -22,7 +22,8 @@ help: ## list the targets
 demo: .venv-demo/.stamp ## build a model, load it without eulerc, generate a few tokens
 	.venv-demo/bin/python scripts/demo.py
 
-test: check ## what CI runs: lint, types, and every test that is not slow
+test: check ## what CI runs: lint, types, every test that is not slow, and the training run
+	$(PYTEST) tests/training
 	$(PYTEST) -n $(JOBS) -m "not slow"
 
 test-all: check ## everything, the slow tests too

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -12,11 +13,11 @@ from attrs import frozen
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
-from eulerc.frontend.model_rules import check_embedding, check_head, check_model, check_together
+from eulerc.frontend.model_rules import check_embedding, check_head, check_model, check_together, is_tied
 from eulerc.frontend.schedule import layers_of
 from eulerc.frontend.schema import Reader
 from eulerc.frontend.templates import Templates
-from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
 
@@ -45,34 +46,35 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         return None
     read = _read_blocks(reader, entries, root)
     _check_required(entries, root, diagnostics)
-    if any(key not in read.model.given for key in ("d_model", "vocab_size", "max_seq_len", "name")):
-        return None
     context = ModelContext(read.model, read.embedding, read.head, read.hints)
     report = Report(diagnostics)
-    check_model(context, report)
-    check_embedding(context, report)
-    std = _initializer_std(read.hints, report)
-    templates = Templates(entries["layer_templates"].value, spec.environment, context, reader)
-    layers = layers_of(entries["layer_schedule"].value, templates.names, reader)
-    names = [templates.instance(layer) for layer in layers]
+    _judge(context, report)
+    nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
+    templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
+    layers = layers_of(nodes["layer_schedule"], templates.names, reader)
+    names = templates.instances_of(layers)
     templates.check_unused({layer.template for layer in layers})
     check_together(templates.ops(), context, report)
+    if diagnostics.has_errors:
+        return None
     _report_unused_defaults(context, report)
-    if diagnostics.has_errors or not names:
-        return None
     schedule = [Symbol(name) for name in names if name is not None]
-    head = _head_op(context, templates.op(str(names[-1])), report)
-    if head is None:
-        return None
     ops = (
-        _spec_op(context, std, read),
+        _spec_op(context, read),
         *_optional_ops(read, reader),
         _embedding_op(context),
         *templates.ops(),
         Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
-        head,
+        _head_op(context, templates.op(schedule[-1])),
     )
-    return Module("arch", Op("model", symbol=identifier(read.model.given["name"]), body=Block(ops=ops), span=root.span))
+    return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
+
+
+def _judge(context: ModelContext, report: Report) -> None:
+    """The rules of the model-wide blocks; a rule is silent about values that could not be read."""
+    for check in (check_model, check_embedding, check_head, _check_init):
+        with suppress(UnreadError):
+            check(context, report)
 
 
 def _known_keys(root: tree.Mapping, diagnostics: Diagnostics) -> tuple[str, ...]:
@@ -123,7 +125,9 @@ def _check_required(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagn
 def _read_blocks(reader: Reader, entries: Mapping[str, tree.Entry], root: tree.Mapping) -> _Blocks:
     def read(key: str, fields: Any) -> Values:
         node = entries[key].value if key in entries else None
-        return reader.block(node, {} if node is None and key == "model" else fields, key, root.span)
+        if node is None and key == "model":
+            return Values({}, {}, root.span, fields)
+        return reader.block(node, fields, key, root.span)
 
     if "compatibility" in entries:
         reader.block(entries["compatibility"].value, blocks.COMPATIBILITY, "compatibility", root.span)
@@ -144,14 +148,19 @@ def identifier(name: str) -> str:
     return f"m{words}" if words[:1].isdigit() else words or "model"
 
 
-def _initializer_std(hints: Values, report: Report) -> Decimal:
-    written = hints.value("init")
+def _initializer_std(written: str) -> Decimal:
+    """The standard deviation of `normal_STD`; 0 if it names none."""
     match = INIT.fullmatch(written)
     try:
-        std = Decimal(match.group(1)) if match else Decimal(0)
+        return Decimal(match.group(1)) if match else Decimal(0)
     except InvalidOperation:
-        std = Decimal(0)
-    if not 0 < std <= 1:
+        return Decimal(0)
+
+
+def _check_init(context: ModelContext, report: Report) -> None:
+    hints = context.hints
+    written = hints.value("init")
+    if not 0 < _initializer_std(written) <= 1:
         report.error(
             "E0208",
             f"init {written!r} is not a distribution",
@@ -159,19 +168,18 @@ def _initializer_std(hints: Values, report: Report) -> Decimal:
             "not `normal_STD`",
             help="write normal_0.02",
         )
-    return std
 
 
-def _spec_op(context: ModelContext, std: Decimal, read: _Blocks) -> Op:
+def _spec_op(context: ModelContext, read: _Blocks) -> Op:
     model = context.model
     attributes = {
-        "name": model.given["name"],
+        "name": model.get("name"),
         "family_hint": model.get("family_hint"),
         "d_model": context.d_model,
         "vocab_size": context.number("vocab_size"),
-        "max_seq_len": model.given["max_seq_len"],
+        "max_seq_len": model.get("max_seq_len"),
         "dtype": model.value("dtype"),
-        "init_std": str(std),
+        "init_std": str(_initializer_std(read.hints.value("init"))),
         "seed": read.hints.value("seed"),
         "target_params": model.get("target_params"),
     }
@@ -204,17 +212,18 @@ def _embedding_op(context: ModelContext) -> Op:
     return Op("embedding", attributes=attributes, span=values.span, spans=values.spans)
 
 
-def _head_op(context: ModelContext, last: Op, report: Report) -> Op | None:
-    tied = check_head(context, report)
-    if tied is None:
-        return None
+def _head_op(context: ModelContext, last: Op) -> Op:
     values = context.head
     wiring = next(op for op in last.ops if op.name == "wiring")
     norm = values.get("norm") or ("none" if wiring["position"] == "post" else "last")
     attributes = {name: values.value(name) for name in ("bias", "logit_softcap", "logit_scale")}
     body = tuple(op for op in last.ops if definition(op.name).axis == "norm") if norm == "last" else ()
     return Op(
-        "head", attributes={"tied": tied, **attributes}, body=Block(ops=body), span=values.span, spans=values.spans
+        "head",
+        attributes={"tied": is_tied(context), **attributes},
+        body=Block(ops=body),
+        span=values.span,
+        spans=values.spans,
     )
 
 

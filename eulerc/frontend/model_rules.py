@@ -10,7 +10,7 @@ from eulerc.ir.positions import check_scaling
 
 def check_model(context: ModelContext, report: Report) -> None:
     """The model's name must leave something to name classes by."""
-    name = str(context.model.given["name"])
+    name = str(context.model.get("name"))
     if not any(character.isascii() and character.isalnum() for character in name):
         report.error(
             "E0209",
@@ -74,8 +74,15 @@ def _check_rope_twice(context: ModelContext, report: Report) -> None:
             check_scaling(scaling, path, embedding, report)
 
 
-def check_head(context: ModelContext, report: Report) -> bool | None:
-    """Whether the head's weight is the embedding's table; None where the spec says both."""
+def is_tied(context: ModelContext) -> bool:
+    """Whether the head's weight is the embedding's table; it is if nothing is said."""
+    here, there = context.head.get("tie_weights"), context.embedding.get("tie_word_embeddings")
+    chosen = here if here is not None else there
+    return True if chosen is None else bool(chosen)
+
+
+def check_head(context: ModelContext, report: Report) -> None:
+    """Whether embedding and head share a table is said once."""
     here, there = context.head.get("tie_weights"), context.embedding.get("tie_word_embeddings")
     if here is not None and there is not None and here != there:
         report.error(
@@ -86,9 +93,6 @@ def check_head(context: ModelContext, report: Report) -> bool | None:
             secondary=((context.embedding.where("tie_word_embeddings"), f"{str(there).lower()} here"),),
             help="keep one of the two",
         )
-        return None
-    chosen = here if here is not None else there
-    return True if chosen is None else bool(chosen)
 
 
 def check_together(templates: tuple[Op, ...], context: ModelContext, report: Report) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, cycle, islice, repeat
 from typing import Any
 
 from attrs import evolve, frozen
@@ -11,7 +12,7 @@ from attrs import evolve, frozen
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.schema import Reader, plain
-from eulerc.ir.context import Values
+from eulerc.ir.context import UnreadError, Values
 from eulerc.ir.span import Span
 
 MAX_LAYERS = 4096
@@ -29,16 +30,25 @@ class Layer:
     overrides: tuple[tree.Mapping, ...] = ()
 
 
-def layers_of(node: tree.Node, templates: Iterable[str], reader: Reader) -> list[Layer]:
-    """Every layer of the schedule, in order; errors are reported."""
+def layers_of(node: tree.Node | None, templates: Iterable[str] | None, reader: Reader) -> list[Layer]:
+    """Every layer of the schedule, in order; errors are reported. `templates` is None if nobody knows their names.
+
+    Behind a run of unknown length nobody knows the numbers of the layers, so overrides of single layers are not judged.
+    """
+    if node is None:
+        return []
     if not isinstance(node, tree.Sequence) or not node.items:
         reader.diagnostics.error(
             "E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`"
         )
         return []
+    known = None if templates is None else tuple(templates)
     layers: list[Layer] = []
+    numbered = True
     for position, item in enumerate(node.items):
-        layers += _Run(item, f"layer_schedule[{position}]", tuple(templates), reader).layers(len(layers))
+        run = _Run(item, f"layer_schedule[{position}]", known, reader, numbered).layers(len(layers))
+        numbered &= run is not None
+        layers += run or []
         if len(layers) > MAX_LAYERS:
             reader.diagnostics.error(
                 "E0502", f"more than {MAX_LAYERS} layers", item.span, "this run goes beyond", help="repeat less"
@@ -51,20 +61,24 @@ def layers_of(node: tree.Node, templates: Iterable[str], reader: Reader) -> list
 class _Run:
     node: tree.Node
     path: str
-    templates: tuple[str, ...]
+    templates: tuple[str, ...] | None
     reader: Reader
+    numbered: bool
 
-    def layers(self, start: int) -> list[Layer]:
+    def layers(self, start: int) -> list[Layer] | None:
+        """The layers of the run, one more than a model may have at most; None if their number is unknown."""
         values = self.reader.block(self.node, blocks.ENTRY, self.path, self.node.span)
-        names = self.names(values)
-        if names is None or not isinstance(self.node, tree.Mapping):
-            return []
+        try:
+            names = self.cut(values) if isinstance(self.node, tree.Mapping) else None
+        except UnreadError:
+            names = None
         parameters = self.mapping("with")
         override = self.mapping("override")
+        if names is None:
+            return None
         overrides = (override,) if override is not None else ()
         layers = [
-            Layer(start + offset, name, self.node.span, parameters, overrides)
-            for offset, name in enumerate(self.cut(names, values))
+            Layer(start + offset, name, self.node.span, parameters, overrides) for offset, name in enumerate(names)
         ]
         return self.single(layers, start)
 
@@ -75,32 +89,30 @@ class _Run:
             return None
         return node
 
-    def names(self, values: Values) -> list[str] | None:
+    def names(self, values: Values) -> Iterator[str] | None:
         """The templates of one round of the run."""
-        if (values.get("template") is None) == (values.get("pattern") is None):
-            if values.given or not values.spans:
-                self.reader.diagnostics.error(
-                    "E0503",
-                    "a run needs either template or pattern",
-                    values.span,
-                    "one of the two",
-                    help="write `template: NAME`",
-                )
+        template, pattern = values.get("template"), values.get("pattern")
+        if (template is None) == (pattern is None):
+            self.reader.diagnostics.error(
+                "E0503",
+                "a run needs either template or pattern",
+                values.span,
+                "one of the two",
+                help="write `template: NAME`",
+            )
             return None
-        if values.get("template") is not None:
-            names = [(values.get("template"), values.where("template"))]
-        else:
-            names = [
-                (name, values.where(f"pattern[{i}]"))
-                for i, item in enumerate(values.get("pattern"))
-                for name in _expanded(item)
-            ]
-        known = [self.known(name, span, values) for name, span in names]
-        return [name for name, _ in names] if all(known) else None
+        if template is not None:
+            self.check_known(template, values.where("template"))
+            return iter((template,))
+        items = [item if isinstance(item, dict) else {"template": item} for item in pattern]
+        for index, item in enumerate(items):
+            place = f"pattern[{index}]"
+            self.check_known(item["template"], values.spans.get(f"{place}.template", values.where(place)))
+        return chain.from_iterable(repeat(item["template"], item.get("repeat", 1)) for item in items)
 
-    def known(self, name: str, span: Span, values: Values) -> bool:
-        if name in self.templates:
-            return True
+    def check_known(self, name: str, span: Span) -> None:
+        if self.templates is None or name in self.templates:
+            return
         suggestion = closest(name, self.templates)
         self.reader.diagnostics.error(
             "E0504",
@@ -109,13 +121,16 @@ class _Run:
             "not among layer_templates",
             help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(self.templates) or 'none'}",
         )
-        return False
 
-    def cut(self, names: list[str], values: Values) -> list[str]:
+    def cut(self, values: Values) -> list[str] | None:
         """The run's templates: `repeat` rounds, or as many layers as `layers` says."""
+        found = self.names(values)
         length = values.get("layers")
+        if found is None:
+            return None
+        names = list(islice(found, MAX_LAYERS + 1))
         if length is None:
-            return names * min(int(values.value("repeat")), MAX_LAYERS + 1)
+            return list(islice(cycle(names), min(len(names) * values.value("repeat"), MAX_LAYERS + 1)))
         if "repeat" in values:
             self.reader.diagnostics.error(
                 "E0505",
@@ -124,13 +139,12 @@ class _Run:
                 "also sets the run's length",
                 help="keep one of the two",
             )
-        rounds = -(-int(length) // len(names))
-        return (names * rounds)[: int(length)]
+        return list(islice(cycle(names), length))
 
     def single(self, layers: list[Layer], start: int) -> list[Layer]:
         """Adds the overrides of single layers."""
         node = self.node.get("override_at") if isinstance(self.node, tree.Mapping) else None
-        for item in node.items if isinstance(node, tree.Sequence) else ():
+        for item in node.items if isinstance(node, tree.Sequence) and self.numbered else ():
             chosen, override = self.chosen(item, start, start + len(layers))
             layers = [
                 evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer
@@ -157,10 +171,6 @@ class _Run:
             )
             return set(), empty
         return indices, tree.Mapping(tuple(other for other in item if other.key != "layers"), item.span)
-
-
-def _expanded(item: Any) -> list[str]:
-    return [item] if isinstance(item, str) else [item["template"]] * item.get("repeat", 1)
 
 
 def _indices(written: Any) -> set[int] | None:

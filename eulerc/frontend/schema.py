@@ -72,7 +72,9 @@ class Reader:
     def unknown(self, entry: tree.Entry, known: tuple[str, ...], path: str) -> None:
         suggestion = meant(entry.key, known)
         help = (
-            f"did you mean {suggestion}?" if suggestion else f"{path.lstrip('.') or 'a spec'} takes {', '.join(known)}"
+            f"did you mean {suggestion}?"
+            if suggestion
+            else f"{path.lstrip('.') or 'a spec'} takes {', '.join(('include', 'let', *known) if not path else known)}"
         )
         fix = Fix(entry.key_span, suggestion) if suggestion else None
         where = f" in {path.lstrip('.')}" if path else ""

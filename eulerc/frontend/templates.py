@@ -13,7 +13,7 @@ from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import mentions_layer, resolve
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
-from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
 
@@ -24,17 +24,14 @@ MIXER_BLOCKS = ("attention",)
 class Templates:
     """The templates of a spec and the instances made of them, each distinct one once."""
 
-    def __init__(self, node: tree.Node, environment: Environment, context: ModelContext, reader: Reader) -> None:
+    def __init__(self, node: tree.Node | None, environment: Environment, context: ModelContext, reader: Reader) -> None:
         self.environment, self.context, self.reader = environment, context, reader
         self.bodies: dict[str, tree.Mapping] = {}
         self.instances: dict[str, Op] = {}
-        self._made: dict[Any, str | None] = {}
         self._variants: dict[str, list[str]] = {}
-        self._collect(node)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.bodies)
+        self._mentions_layer: dict[int, bool] = {}
+        self.names = None if node is None else self._collect(node)
+        """What the schedule may call templates, sound or not; None if nobody knows."""
 
     def op(self, name: str) -> Op:
         return self.instances[name]
@@ -42,10 +39,10 @@ class Templates:
     def ops(self) -> tuple[Op, ...]:
         return tuple(self.instances.values())
 
-    def _collect(self, node: tree.Node) -> None:
+    def _collect(self, node: tree.Node) -> tuple[str, ...] | None:
         if not isinstance(node, tree.Mapping):
             self.reader.wrong_kind(node, "layer_templates", "is not a mapping", "mapping of names to templates")
-            return
+            return None
         for entry in node:
             if not NAME.fullmatch(entry.key):
                 self.reader.diagnostics.error(
@@ -59,25 +56,43 @@ class Templates:
                 self.bodies[entry.key] = entry.value
             else:
                 self.reader.wrong_kind(entry.value, f"layer_templates.{entry.key}", "is not a mapping", "mapping")
+        return tuple(entry.key for entry in node)
 
     def check_unused(self, used: set[str]) -> None:
         """Templates outside the schedule are read all the same, so that their errors show."""
+        is_sound = not self.reader.diagnostics.has_errors
         for name, body in self.bodies.items():
             if name not in used:
-                self.reader.diagnostics.warning(
-                    "W0501", f"template {name} is in no run of the schedule", body.span, "compiled into nothing"
-                )
-                self._lower(name, Layer(0, name, body.span), body)
+                if is_sound:
+                    self.reader.diagnostics.warning(
+                        "W0501", f"template {name} is in no run of the schedule", body.span, "compiled into nothing"
+                    )
+                self._lower(name, Layer(0, name, body.span), body, "no layer")
 
-    def instance(self, layer: Layer) -> str | None:
-        """The name of the instance for one layer; None where it has errors."""
-        body = self.bodies[layer.template]
-        by_layer = any(mentions_layer(node) for node in (body, layer.parameters, *layer.overrides) if node is not None)
-        key = (layer.template, id(layer.parameters), tuple(map(id, layer.overrides)), layer.index if by_layer else None)
-        if key not in self._made:
-            op = self._lower(layer.template, layer, body)
-            self._made[key] = op if op is None else self._named(layer.template, op)
-        return self._made[key]
+    def instances_of(self, layers: list[Layer]) -> list[str | None]:
+        """The name of the instance for every layer; None where it has errors."""
+        groups: dict[Any, list[Layer]] = {}
+        for layer in layers:
+            if layer.template in self.bodies:
+                groups.setdefault(self._key(layer), []).append(layer)
+        names: dict[Any, str | None] = {}
+        for key, group in groups.items():
+            first = group[0]
+            where = f"layers {ranges([layer.index for layer in group])}"
+            op = self._lower(first.template, first, self.bodies[first.template], where)
+            names[key] = None if op is None else self._named(first.template, op)
+        return [names[self._key(layer)] if layer.template in self.bodies else None for layer in layers]
+
+    def _key(self, layer: Layer) -> Any:
+        """What makes two layers the same: template, parameters, overrides, and the index where anything reads it."""
+        nodes = (self.bodies[layer.template], layer.parameters, *layer.overrides)
+        by_layer = any(self._by_layer(node) for node in nodes if node is not None)
+        return layer.template, id(layer.parameters), tuple(map(id, layer.overrides)), layer.index if by_layer else None
+
+    def _by_layer(self, node: tree.Mapping) -> bool:
+        if id(node) not in self._mentions_layer:
+            self._mentions_layer[id(node)] = mentions_layer(node)
+        return self._mentions_layer[id(node)]
 
     def _named(self, name: str, op: Op) -> str:
         variants = self._variants.setdefault(name, [])
@@ -89,7 +104,7 @@ class Templates:
         self.instances[unique] = evolve(op, symbol=unique)
         return unique
 
-    def _lower(self, name: str, layer: Layer, body: tree.Mapping) -> Op | None:
+    def _lower(self, name: str, layer: Layer, body: tree.Mapping, where: str) -> Op | None:
         before = len(self.reader.diagnostics.items)
         parameters = self._parameters(name, body, layer)
         environment = evolve(self.environment, params=parameters, layer_index=layer.index)
@@ -99,7 +114,7 @@ class Templates:
         resolved = resolve(merged, environment, self.reader.diagnostics)
         if not isinstance(resolved, tree.Mapping):
             return None
-        report = Report(self.reader.diagnostics, (f"in template {name}, first used by layer {layer.index}",))
+        report = Report(self.reader.diagnostics, (f"in template {name}, used by {where}",))
         ops = _TemplateReader(self.reader, self.context, report, f"layer_templates.{name}").ops(resolved)
         failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
         return None if failed or ops is None else Op("template", symbol=name, body=Block(ops=ops), span=body.span)
@@ -130,6 +145,17 @@ class Templates:
         resolved = resolve(node, evolve(self.environment, layer_index=layer.index), self.reader.diagnostics)
         values = plain(resolved)
         return {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+
+
+def ranges(indices: list[int]) -> str:
+    """`0-2, 5` for 0, 1, 2, 5."""
+    parts: list[list[int]] = []
+    for index in indices:
+        if parts and parts[-1][1] == index - 1:
+            parts[-1][1] = index
+        else:
+            parts.append([index, index])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
 
 
 def placed(override: tree.Mapping) -> tree.Mapping:
@@ -171,11 +197,18 @@ class _TemplateReader:
         mixer = self.part("mixer", nodes.get("mixer"), None)
         ffn = self.part("ffn", nodes.get("ffn"), None)
         norm = self.part("norm", norm_body, "rmsnorm")
-        wiring = self.wiring(position, nodes.get("residual"), body)
+        wiring = self.lowered(definition("wiring"), self.wiring(position, nodes.get("residual"), body))
         parts = (mixer, ffn, norm, wiring)
         return None if any(part is None for part in parts) else tuple(part for part in parts if part is not None)
 
-    def wiring(self, position: tree.Entry | None, residual: tree.Node | None, body: tree.Mapping) -> Op | None:
+    def lowered(self, kind: type[Definition], values: Values) -> Op | None:
+        """The op for values; None where it needs one that could not be read."""
+        try:
+            return kind.lower(values, self.context, self.report)
+        except UnreadError:
+            return None
+
+    def wiring(self, position: tree.Entry | None, residual: tree.Node | None, body: tree.Mapping) -> Values:
         fields = definition("wiring").fields
         read = self.reader.block(residual, blocks.RESIDUAL, f"{self.path}.residual", body.span)
         given = {"residual" if key == "type" else key: value for key, value in read.given.items()}
@@ -185,8 +218,10 @@ class _TemplateReader:
             norm = self.reader.block(node, {"position": fields["position"]}, f"{self.path}.norm", body.span)
             given.update(norm.given)
             spans.update(norm.spans)
-        given["dropout"] = self.context.hints.value("dropout")
-        return definition("wiring").lower(Values(given, spans, read.span, fields), self.context, self.report)
+        spans["dropout"] = self.context.hints.where("dropout")
+        if not self.context.hints.is_unread("dropout"):
+            given["dropout"] = self.context.hints.value("dropout")
+        return Values(given, spans, read.span, fields)
 
     def part(self, axis: str, node: tree.Node | None, default: str | None) -> Op | None:
         """The op that one axis chooses."""
@@ -199,7 +234,7 @@ class _TemplateReader:
         if chosen is None:
             return None
         values = self.values(axis, node, chosen)
-        return None if values is None else chosen.lower(values, self.context, self.report)
+        return None if values is None else self.lowered(chosen, values)
 
     def chosen(self, axis: str, node: tree.Mapping, default: str | None) -> type[Definition] | None:
         entry = node.entry("type")
@@ -233,8 +268,7 @@ class _TemplateReader:
         return None
 
     def values(self, axis: str, node: tree.Mapping, chosen: type[Definition]) -> Values | None:
-        """The values at the axis and in the block of the type chosen."""
-        before = len(self.reader.diagnostics.items)
+        """The values at the axis and in the block of the type chosen; None where that is no block."""
         path = f"{self.path}.{axis}"
         level = chosen.fields if chosen.block is None else chosen.level_fields
         known = ("type", *level, *((chosen.block,) if chosen.block is not None else ()))
@@ -244,11 +278,12 @@ class _TemplateReader:
         outer = self.reader.block(tree.Mapping(entries, node.span), level, path, node.span)
         given, spans = dict(outer.given), dict(outer.spans)
         if chosen.block is not None:
-            inner = self.reader.block(node.get(chosen.block), chosen.fields, f"{path}.{chosen.block}", node.span)
+            block = node.get(chosen.block)
+            inner = self.reader.block(block, chosen.fields, f"{path}.{chosen.block}", node.span)
+            if not isinstance(block, tree.Mapping | None):
+                return None
             given.update(inner.given)
             spans.update(inner.spans)
-        if any(item.severity == "error" for item in self.reader.diagnostics.items[before:]):
-            return None
         return Values(given, spans, node.span, {**level, **chosen.fields})
 
 

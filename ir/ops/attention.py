@@ -67,7 +67,7 @@ class Attention(Definition):
         "attn_logit_softcapping",
     )
     window = Field(
-        Integer(nullable=True),
+        Integer(2, nullable=True),
         "Tokens a query sees, itself included; null for all.",
         None,
         "size",

@@ -45,7 +45,7 @@ class LatentAttention(Definition):
     attn_drop = Field(Number(0, 1), "Dropout on the attention weights.", 0.0, "train", "attention_dropout")
     scale = Field(Number(0, exclusive=True), "Factor on the scores.", None, "size", "attention_multiplier")
     softcap = Field(Number(0, exclusive=True, nullable=True), "Cap on scores.", None, "size", "attn_logit_softcapping")
-    window = Field(Integer(nullable=True), "Tokens a query sees.", None, "size", "sliding_window")
+    window = Field(Integer(2, nullable=True), "Tokens a query sees.", None, "size", "sliding_window")
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:

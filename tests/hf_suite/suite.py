@@ -15,6 +15,7 @@ import tests.test_fsdp_mixin as fully_sharded
 import tests.test_tensor_parallel_mixin as tensor_parallel
 import torch
 import transformers
+from tests.generation.test_utils import GenerationTesterMixin
 from tests.test_configuration_common import ConfigTester
 from tests.test_modeling_common import ModelTesterMixin, ids_tensor
 from tests.test_training_mixin import TrainingTesterMixin
@@ -80,6 +81,7 @@ class DirectoryTester:
 
 class DirectoryTest(
     ModelTesterMixin,
+    GenerationTesterMixin,
     TrainingTesterMixin,
     tensor_parallel.TensorParallelTesterMixin,
     fully_sharded.FSDPTesterMixin,

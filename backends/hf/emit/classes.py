@@ -61,7 +61,7 @@ def _rotation(op: Op) -> str | None:
     if "rotation" not in op["slots"]:
         return None
     interleaved, precision = op["slots"]["rotation"]
-    if op["component"] == "latent_attention" and interleaved:
+    if op["component"] == "latent_attention" and interleaved and precision == "model":
         return "apply_rotary_pos_emb_deinterleaved"
     return ROTATIONS[interleaved, precision]
 

@@ -1,0 +1,60 @@
+"""Generated files are clean for `ruff` and for the linter of transformers, in both layouts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from builds import ROOT, VARIANTS, read
+
+from eulerc.backends.hf.build import Options, text_files
+
+LAYOUTS = ("single", "split")
+RUFF = (sys.executable, "-m", "ruff")
+
+
+@cache
+def sources(layout: str) -> Path:
+    """A folder with the Python files of every variant, each in a folder of its own."""
+    folder = ROOT / f"sources_{layout}"
+    for name, text in VARIANTS.items():
+        loaded, module = read(text)
+        files = text_files(module, loaded, Options(tokenizer=False, layout=layout))
+        (folder / name).mkdir(parents=True)
+        for path, data in files.items():
+            if path.endswith(".py"):
+                (folder / name / path).write_bytes(data)
+    return folder
+
+
+def complaints(*command: str) -> str:
+    """What a command says, where it does not end well."""
+    run = subprocess.run(command, capture_output=True, text=True)
+    return run.stdout + run.stderr if run.returncode else ""
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ruff_finds_nothing(layout: str) -> None:
+    options = ("--isolated", "--no-cache", "--line-length", "119")
+    assert not complaints(*RUFF, "check", *options, "--select", "E,F,I,W", str(sources(layout)))
+    assert not complaints(*RUFF, "format", *options, "--diff", str(sources(layout)))
+
+
+@pytest.mark.skipif(find_spec("mlinter") is None, reason="transformers-mlinter is not installed")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_linter_of_transformers_finds_nothing(layout: str) -> None:
+    assert not complaints(sys.executable, "-m", "mlinter", "--no-cache", "--no-progress", str(sources(layout)))
+
+
+@pytest.mark.skipif(find_spec("mlinter") is None, reason="transformers-mlinter is not installed")
+def test_the_linter_of_transformers_reads_these_files(tmp_path: Path) -> None:
+    for path in (sources("split") / "llama").iterdir():
+        (tmp_path / path.name).write_text(path.read_text().replace("limitations under the License.", ""))
+    found = complaints(sys.executable, "-m", "mlinter", "--no-cache", "--no-progress", str(tmp_path))
+    assert found.count("TRF028") == 2
