@@ -6,7 +6,7 @@ from typing import Any
 
 from eulerc.ir.activations import ACTIVATIONS, GATED_NAMES
 from eulerc.ir.context import ModelContext, Report, Values
-from eulerc.ir.fields import Choice, Either, Field, Flag, Integer, Number
+from eulerc.ir.fields import Choice, Field, Flag, Integer, Number
 
 ACTIVATION = Choice(
     meanings=dict.fromkeys(GATED_NAMES, "gate of that unit") | dict.fromkeys(ACTIVATIONS, "as in transformers")
@@ -19,7 +19,7 @@ LEVEL_FIELDS: dict[str, Field] = {
         Integer(), "Width of the hidden layer.", None, "size", "intermediate_size", "intermediate_size"
     ),
     "mlp_ratio": Field(
-        Either(kinds=(Number(0, exclusive=True),)),
+        Number(0, 65536, exclusive=True),
         "Width of the hidden layer as a multiple of d_model.",
         None,
         inherit="mlp_ratio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -82,6 +83,8 @@ class Number(Kind):
     def complaint(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return "is not a number"
+        if not math.isfinite(value):
+            return "is not finite"
         if self.minimum is not None and (value < self.minimum or (self.exclusive and value == self.minimum)):
             return f"is not {_range(self.minimum, None, self.exclusive)}"
         return f"is above {self.maximum}" if self.maximum is not None and value > self.maximum else None

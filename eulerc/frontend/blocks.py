@@ -19,7 +19,7 @@ MODEL: dict[str, Field] = {
     "head_dim": Field(Integer(maximum=2**20), "Width of a head; d_model / n_heads if not set.", None),
     "intermediate_size": Field(Integer(maximum=2**26), "Width of feed-forward hidden layers.", None),
     "mlp_ratio": Field(
-        POSITIVE, "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None
+        Number(0, 65536, exclusive=True), "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None
     ),
     "norm_eps": Field(EPS, "Added to the variance in norms; 1e-6 for RMSNorm and 1e-5 for LayerNorm if not set.", None),
     "dtype": Field(

@@ -34,10 +34,10 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def session(commands: list[tuple[str, str]], work: Path, variables: dict[str, str]) -> str:
-    """Runs commands; what a terminal shows. Libraries draw progress bars on stderr; eulerc prints findings there."""
+    """Runs commands; what they print. On stderr stand the findings of eulerc, and the progress bars of libraries."""
     shown = ""
     for command, _ in commands:
-        redirected = command if command.startswith("python") else f"{command} 2>&1"
+        redirected = f"{command} 2>&1" if command.startswith(("eulerc lint", "eulerc build")) else command
         done = subprocess.run(redirected, shell=True, cwd=work, env=variables, stdout=subprocess.PIPE, text=True)
         shown += f"$ {command}\n{done.stdout}"
     return shown

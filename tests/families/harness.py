@@ -183,21 +183,13 @@ def renamed(tensors: Tensors, renames: tuple[Rename, ...]) -> Tensors:
 
 
 @cache
-def _weights(config: str, model: str, kwargs: str, noise: float) -> Tensors:
-    family = Family(config, config, model, {}, ())
-    state = original(family, Case({}, json.loads(kwargs)), None).state_dict()
-    generator = torch.Generator().manual_seed(1)
-    seen: dict[int, torch.Tensor] = {}
-    for tensor in state.values():
-        if tensor.data_ptr() not in seen:
-            seen[tensor.data_ptr()] = tensor
-            tensor.add_(torch.randn(tensor.shape, generator=generator) * noise)
-    return {name: tensor.clone() for name, tensor in state.items()}
-
-
 def weights(family: Family, case: Case, noise: float) -> Tensors:
     """The library's default weights, with normal noise on every tensor and saved buffer; tied ones stay tied."""
-    return _weights(family.config, family.model, json.dumps(case.original), noise)
+    state = original(family, case, None).state_dict()
+    generator = torch.Generator().manual_seed(1)
+    for tensor in {tensor.data_ptr(): tensor for tensor in state.values()}.values():
+        tensor.add_(torch.randn(tensor.shape, generator=generator) * noise)
+    return {name: tensor.clone() for name, tensor in state.items()}
 
 
 def tokens(batch: int = 2, length: int = LENGTH) -> torch.Tensor:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import copy
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eulerc import reference
 from eulerc.api import Linted, lint
 from eulerc.backends.hf.build import Options, text_files
 from eulerc.diagnostics.render import render
+from eulerc.ir.fields import Block, Choice, Either, Flag, Integer, Kind, ListOf, Number
 from tests.generic.builds import VARIANTS
 
 PARSED: dict[str, Any] = {name: yaml.safe_load(text) for name, text in VARIANTS.items()}
@@ -66,9 +70,8 @@ scalars = st.one_of(
     st.text(max_size=8),
 )
 junk = st.one_of(scalars, st.sampled_from(NESTED), st.lists(scalars, max_size=3))
-WORDS = sorted(
-    {word for spec in PARSED.values() for word in json.dumps(spec).replace('"', " ").split() if word.isidentifier()}
-)
+KEYS = reference.keys()
+WORDS = sorted({word for spec in PARSED.values() for word in re.findall(r"[a-z_]\w*", json.dumps(spec))})
 keys = st.one_of(st.sampled_from(WORDS), st.sampled_from(HOSTILE_TEXT[:24]), st.text(max_size=6))
 
 
@@ -86,15 +89,59 @@ def at(node: Any, path: tuple[Any, ...]) -> Any:
     return node
 
 
+def like(value: Any) -> st.SearchStrategy[Any]:
+    """Other values of the same kind, most of them plausible."""
+    if isinstance(value, bool):
+        return st.booleans()
+    if isinstance(value, int):
+        return st.one_of(st.integers(0, 130), st.sampled_from(HOSTILE_NUMBERS))
+    if isinstance(value, float):
+        return st.one_of(st.floats(0, 100), st.sampled_from(HOSTILE_NUMBERS))
+    if isinstance(value, str):
+        return st.one_of(st.sampled_from(WORDS), st.sampled_from(HOSTILE_TEXT), st.text(max_size=8))
+    return st.just(copy.deepcopy(value))
+
+
+def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
+    """Values that a key takes, most of them plausible."""
+    if isinstance(kind, Either):
+        return st.one_of([of_kind(each) for each in kind.kinds])
+    if isinstance(kind, ListOf):
+        return st.lists(of_kind(kind.item), max_size=3)
+    if isinstance(kind, Block):
+        return st.fixed_dictionaries({name: of_kind(f.kind) for name, f in kind.fields.items() if f.required})
+    if isinstance(kind, Choice):
+        return st.sampled_from(sorted(kind.meanings))
+    if isinstance(kind, Flag):
+        return st.booleans()
+    sizes = (1, 2, 4, 8, 16, 0.5, 64, *HOSTILE_NUMBERS)
+    return st.sampled_from(sizes) if isinstance(kind, Integer | Number) else st.sampled_from(WORDS)
+
+
+def put(spec: Any, path: str, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+    """Sets one key of the language, in every template or run if it belongs to those."""
+    top, *parents, key = path.split(".")
+    templates = list((spec.get("layer_templates") or {}).values())
+    blocks = {"layer_schedule[]": spec.get("layer_schedule") or []}
+    blocks |= {axis: [body.setdefault(axis, {}) for body in templates] for axis in ("mixer", "ffn", "norm", "residual")}
+    value = draw(of_kind(KEYS[path].kind))
+    for block in blocks.get(top, [spec.setdefault(top, {})] if top not in blocks else []):
+        for name in parents:
+            block = block.setdefault(name, {})
+        block[key] = copy.deepcopy(value)
+
+
 def mutate(spec: Any, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
-    """One change in place: a value replaced, moved or nested, a key deleted, renamed or added."""
+    """One change in place: a value set, replaced, moved or nested, a key deleted, renamed or added."""
     found = list(places(spec))
-    if not found:
-        return
     *parents, key = draw(st.sampled_from(found))
     parent = at(spec, tuple(parents))
-    change = draw(st.sampled_from(("replace", "replace", "replace", "delete", "add", "rename", "move", "nest")))
-    if change == "replace":
+    change = draw(st.sampled_from((*("nudge",) * 4, *("set",) * 6, "replace", "delete", "add", "rename", "move", "nest")))
+    if change == "set":
+        put(spec, draw(st.sampled_from(sorted(KEYS))), draw)
+    elif change == "nudge":
+        parent[key] = draw(like(parent[key]))
+    elif change == "replace":
         parent[key] = copy.deepcopy(draw(junk))
     elif change == "delete":
         del parent[key]
@@ -114,7 +161,9 @@ def mutated(draw: Any) -> tuple[str, Any]:
     name = draw(st.sampled_from(sorted(PARSED)))
     spec = copy.deepcopy(PARSED[name])
     for _ in range(draw(st.sampled_from((1, 1, 1, 2, 4)))):
-        mutate(spec, draw)
+        # A change that what an earlier one left has no place for is no change.
+        with suppress(AttributeError, TypeError, IndexError, KeyError):
+            mutate(spec, draw)
     return name, spec
 
 

@@ -1,0 +1,199 @@
+"""Whatever valid spec is drawn: its text, its numbers and its model agree.
+
+With `EULERC_THOROUGH=1` many random specs are drawn; without it, a few that are the same in every run.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+from builds import close, read, tokens
+
+from eulerc.api import Loaded, lint
+from eulerc.backends.hf.build import Options, build, text_files
+from eulerc.ir.core import Module
+from eulerc.ir.numbers import tensor_plan
+from eulerc.ir.printer import print_module
+from eulerc.ir.stats import kv_bytes, statistics
+from tests.strategies import Spec, all_keys, drawn_keys, specs
+
+THOROUGH = os.environ.get("EULERC_THOROUGH") == "1"
+UNLIKE = ("README.md", "spec.yaml", "spec.eir")
+"""Files that hold the source or name it."""
+
+
+def profile(examples: int, thorough: int) -> settings:
+    return settings(
+        max_examples=thorough if THOROUGH else examples,
+        derandomize=not THOROUGH,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+def text_of(spec: Spec) -> str:
+    """JSON text, which is YAML too."""
+    return json.dumps(spec, ensure_ascii=False)
+
+
+def files_of(module: Module, loaded: Loaded) -> dict[str, bytes]:
+    """All files but those that hold the source, the source's name made one."""
+    files = text_files(module, loaded, Options(tokenizer=False))
+    return {name: data.replace(b"spec.eir", b"spec.yaml") for name, data in files.items() if name not in UNLIKE}
+
+
+class Survey:
+    """Many specs, drawn and linted."""
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+        self.drawn = 0
+        self.refused: list[str] = []
+        self._run()
+
+    def _run(self) -> None:
+        @profile(500, 3000)
+        @given(specs())
+        def survey(spec: Spec) -> None:
+            self.drawn += 1
+            self.keys |= drawn_keys(spec)
+            linted = lint("spec.yaml", text_of(spec).encode())
+            if not linted.ok:
+                self.refused.append(next(item.message for item in linted.diagnostics if item.severity == "error"))
+
+        survey()
+
+
+@pytest.fixture(scope="module")
+def survey() -> Survey:
+    return Survey()
+
+
+def test_every_key_of_the_language_is_drawn(survey: Survey) -> None:
+    assert all_keys() <= survey.keys
+
+
+def test_nearly_every_drawn_spec_is_valid(survey: Survey) -> None:
+    assert len(survey.refused) <= 0.01 * survey.drawn, survey.refused
+
+
+@profile(40, 1000)
+@given(specs())
+def test_the_text_of_every_stage_reads_back_and_builds_the_same_files(spec: Spec) -> None:
+    loaded, module = read(text_of(spec))
+    wanted, plan = files_of(module, loaded), list(tensor_plan(module))
+    for stage in ("arch", "layers", "module"):
+        _, staged = read(text_of(spec), stage=stage)
+        text = print_module(staged)
+        _, again = read(text, "spec.eir", stage)
+        assert print_module(again) == text
+        parsed, finished = read(text, "spec.eir")
+        assert list(tensor_plan(finished)) == plan
+        assert files_of(finished, parsed) == wanted
+
+
+@profile(40, 1000)
+@given(specs())
+def test_a_spec_kept_in_a_directory_builds_the_same_directory(spec: Spec) -> None:
+    loaded, module = read(text_of(spec))
+    files = text_files(module, loaded, Options(tokenizer=False))
+    again, same = read(files["spec.yaml"].decode())
+    rebuilt = text_files(same, again, Options(tokenizer=False))
+    assert {name: data for name, data in rebuilt.items() if name not in UNLIKE} == {
+        name: data for name, data in files.items() if name not in UNLIKE
+    }
+
+
+@profile(30, 400)
+@given(specs())
+def test_predicted_parameters_are_those_of_the_model(spec: Spec) -> None:
+    loaded, module = read(text_of(spec))
+    with TemporaryDirectory() as folder:
+        build(module, loaded, Path(folder) / "model", Options(weights="none", tokenizer=False))
+        causal_lm = causal_lm_class(Path(folder) / "model")
+        config = causal_lm.config_class.from_pretrained(Path(folder) / "model")
+        with torch.device("meta"):
+            lm = causal_lm(config)
+    assert sum(parameter.numel() for parameter in lm.parameters()) == statistics(module)["parameters"]["total"]
+    shapes = {plan.name: plan.shape for plan in tensor_plan(module)}
+    assert {name: tuple(tensor.shape) for name, tensor in lm.state_dict().items()} == shapes
+
+
+@profile(30, 400)
+@given(specs(dtypes=("float32",)))
+def test_a_built_model_trains_decodes_and_pads_exactly(spec: Spec) -> None:
+    loaded, module = read(text_of(spec))
+    with TemporaryDirectory() as folder:
+        build(module, loaded, Path(folder) / "model", Options(tokenizer=False))
+        lm = causal_lm_class(Path(folder) / "model").from_pretrained(
+            Path(folder) / "model", dtype=torch.float32, attn_implementation="eager"
+        )
+    perturb(lm)
+    check_training(lm.train())
+    check_decoding(lm.eval(), module)
+    check_padding(lm)
+
+
+def causal_lm_class(directory: Path) -> Any:
+    """The causal language model's class, from the generated file."""
+    path = next(directory.glob("modeling_*.py"))
+    module_spec = importlib.util.spec_from_file_location(f"drawn_{path.stem}", path)
+    assert module_spec is not None and module_spec.loader is not None
+    code = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_spec.name] = code
+    module_spec.loader.exec_module(code)
+    (found,) = (value for name, value in vars(code).items() if name.endswith("ForCausalLM"))
+    return found
+
+
+@torch.no_grad()
+def perturb(lm: torch.nn.Module) -> None:
+    """Noise on every tensor of the checkpoint, so that no missing bias or swapped norm can hide."""
+    generator = torch.Generator().manual_seed(0)
+    for tensor in lm.state_dict().values():
+        tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.1)
+
+
+def check_training(lm: Any) -> None:
+    ids = tokens(2, 12)
+    torch.manual_seed(0)
+    lm(ids, labels=ids).loss.backward()
+    for name, parameter in lm.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+    lm.zero_grad()
+
+
+@torch.no_grad()
+def check_decoding(lm: Any, module: Module) -> None:
+    """Token by token, with a first chunk of 3, equals all at once; the cache holds the bytes that were predicted."""
+    ids = tokens(2, 11)
+    output = lm(ids[:, :3], use_cache=True)
+    logits = [output.logits]
+    for position in range(3, ids.shape[1]):
+        output = lm(ids[:, position : position + 1], past_key_values=output.past_key_values, use_cache=True)
+        logits.append(output.logits)
+    assert close(torch.cat(logits, dim=1), lm(ids, use_cache=False).logits)
+    cache = output.past_key_values
+    held = sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
+    assert held == 2 * kv_bytes(module, ids.shape[1])
+
+
+@torch.no_grad()
+def check_padding(lm: Any) -> None:
+    ids = tokens(1, 7, seed=2)
+    mask = torch.tensor([[0, 0, 0, *([1] * 7)]])
+    padded = torch.cat((torch.zeros(1, 3, dtype=torch.long), ids), dim=1)
+    assert close(lm(padded, attention_mask=mask, use_cache=False).logits[:, 3:], lm(ids, use_cache=False).logits)

@@ -1,0 +1,506 @@
+"""Hypothesis strategies of valid specs, over every field of the language, at tiny sizes.
+
+Fields and their kinds come from the definitions; the tables here only say which values suit a tiny model. Rules between
+fields are kept by construction, so that nearly every spec drawn is one that lint accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from eulerc.frontend import blocks
+from eulerc.ir.activations import ACTIVATIONS
+from eulerc.ir.definition import by_axis, definition
+from eulerc.ir.feed_forward import LEVEL_FIELDS
+from eulerc.ir.fields import Choice, Field, Flag, Kind
+from eulerc.ir.ops.latent_attention import MLA_FIELDS
+from eulerc.ir.ops.sparse_moe import CORRECTION_FIELDS, GROUP_FIELDS
+from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
+from eulerc.reference import keys
+
+Spec = dict[str, Any]
+Drawn = dict[str, Any]
+Draw = Any
+
+VOCABULARY = 99
+LENGTH = 64
+WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="$"), min_size=1, max_size=9)
+
+VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "vocab_size": st.just(VOCABULARY),
+    "max_seq_len": st.just(LENGTH),
+    "name": st.sampled_from(["tiny", "two words", "7b-base", "mamba rwkv", "Ünïcode-1", 'quoted"name', "class"]),
+    "family_hint": WORDS,
+    "description": WORDS,
+    "license": WORDS,
+    "source": st.one_of(WORDS, st.lists(WORDS, min_size=1, max_size=2)),
+    "pretrained": st.sampled_from(["bytes", "byte-bpe", "./local"]),
+    "pad_token": st.one_of(st.none(), WORDS),
+    "d_model": st.sampled_from([32, 64]),
+    "n_heads": st.sampled_from([1, 2, 4]),
+    "head_dim": st.sampled_from([8, 16, 24]),
+    "intermediate_size": st.sampled_from([16, 48]),
+    "mlp_ratio": st.sampled_from([1, 1.5, 2]),
+    "expert_size": st.sampled_from([8, 24]),
+    "shared_experts": st.integers(0, 2),
+    "shared_size": st.just(40),
+    "norm_eps": st.sampled_from([1e-6, 1e-3]),
+    "eps": st.sampled_from([1e-6, 1e-5, 0.01]),
+    "target_params": st.just(10_000),
+    "theta": st.sampled_from([500, 1e4, 123456.5]),
+    "rope_theta": st.sampled_from([500, 1e4]),
+    "partial": st.sampled_from([0.5, 1.0]),
+    "factor": st.sampled_from([2, 4.0]),
+    "original_max_position_embeddings": st.just(40),
+    "attention_factor": st.sampled_from([0.9, 1.2]),
+    "beta_fast": st.just(24.0),
+    "beta_slow": st.just(1.5),
+    "mscale": st.just(0.7),
+    "mscale_all_dim": st.just(0.8),
+    "low_freq_factor": st.just(1.0),
+    "high_freq_factor": st.just(4.0),
+    "position_offset": st.sampled_from([0, 2]),
+    "scale": st.sampled_from([0.3, 1, 1.5]),
+    "softcap": st.sampled_from([None, 5, 20.0]),
+    "logit_softcap": st.sampled_from([5.0, 30]),
+    "logit_scale": st.sampled_from([0.25, 2]),
+    "window": st.sampled_from([None, 2, 3, 6]),
+    "attn_drop": st.sampled_from([0, 0.1]),
+    "dropout": st.sampled_from([0, 0.1]),
+    "scaling": st.sampled_from([0.22, 1, -0.5]),
+    "latent_dim": st.sampled_from([8, 20]),
+    "kv_rank": st.sampled_from([8, 20]),
+    "q_rank": st.sampled_from([None, 12]),
+    "nope_dim": st.sampled_from([8, 12]),
+    "v_dim": st.sampled_from([8, 12]),
+    "init": st.sampled_from(["normal_0.02", "normal_0.1", "normal_2e-2"]),
+    "seed": st.integers(0, 2**63 - 1),
+    "betas": st.just([0.8, 0.95]),
+    "lr_peak": st.just(1e-3),
+    "z_loss": st.sampled_from([0, 0.001]),
+    "router_jitter": st.sampled_from([0, 0.1]),
+    "router_init_std": st.just(0.05),
+    "router_aux_loss_coef": st.sampled_from([0, 0.02]),
+    "activation": st.sampled_from(ACTIVATIONS),
+}
+"""By name of the key: values for a tiny model."""
+
+SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "update_rate", "target_imbalance")
+
+UNDRAWN = {
+    "expect.parameters": "known after compiling only",
+    "expect.active_parameters": "known after compiling only",
+}
+"""Keys that no drawn spec has, with the reason."""
+
+
+def all_keys() -> set[str]:
+    """Every key that drawn specs should have, by its dotted path."""
+    return set(keys()) - set(UNDRAWN)
+
+
+def value(name: str, kind: Kind) -> st.SearchStrategy[Any]:
+    """Values of one key."""
+    if name in VALUES:
+        return VALUES[name]
+    if name in SHARES:
+        return st.sampled_from([0, 0.5, 1])
+    if name in ("parameters_max", "active_parameters_max", "kv_bytes_per_token_max", "flops_per_token_max"):
+        return st.just(2**50)
+    if isinstance(kind, Flag):
+        return st.booleans()
+    assert isinstance(kind, Choice), f"say in VALUES what {name} may be"
+    return st.sampled_from(list(kind.meanings))
+
+
+@st.composite
+def some_of(draw: Draw, fields: Mapping[str, Field], without: tuple[str, ...] = ()) -> Drawn:
+    """A mapping with the required keys of a block, and any of the others."""
+    return {
+        name: draw(value(name, field.kind))
+        for name, field in fields.items()
+        if name not in without and (field.required or draw(st.booleans()))
+    }
+
+
+def keep_one(draw: Draw, drawn: Drawn, *names: str) -> None:
+    """Takes all but one out of keys that exclude each other."""
+    present = [name for name in names if name in drawn]
+    kept = draw(st.sampled_from(present)) if present else None
+    for name in present:
+        if name != kept:
+            del drawn[name]
+
+
+class World:
+    """What the templates of one spec must agree on."""
+
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
+        self.positional = draw(st.sampled_from(["rope", "rope", "rope", "alibi", "learned", "none"]))
+        self.one_width = draw(st.booleans())
+        """All heads have the model's width, so that ropes with one frequency table may be used."""
+        self.float32_tables = draw(st.booleans())
+        self.model: Drawn = {}
+        self.rope: Drawn = {}
+        """The rope of templates that write none, where positions are rotary."""
+        self.balanced = draw(st.booleans())
+        self.routing: Drawn = {}
+        """The keys of MoE blocks that the router losses need to be the same in all."""
+
+    @property
+    def head_dim(self) -> int:
+        return int(self.model.get("head_dim") or self.model["d_model"] // self.model["n_heads"])
+
+
+@st.composite
+def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")) -> Spec:
+    """A spec as the tree that YAML or JSON text holds."""
+    world = World(draw)
+    world.model = draw(models(dtypes))
+    spec: Spec = {"schema_version": 1, "model": world.model}
+    spec["embedding"] = embedding(world)
+    if draw(st.booleans()):
+        spec["let"] = {"unit": 8}
+    names = draw(st.lists(st.sampled_from(["local", "global", "mid_dle", "x1"]), min_size=1, max_size=3, unique=True))
+    spec["layer_templates"] = {name: template(world, "let" in spec) for name in names}
+    spec["layer_schedule"], layers = schedule(world, spec["layer_templates"])
+    spec["head"] = head(world, spec["embedding"])
+    spec["training_hints"] = draw(some_of(blocks.HINTS))
+    spec["expect"] = expectations(world, layers)
+    for name, fields in (
+        ("meta", blocks.META),
+        ("tokenizer_contract", blocks.TOKENIZER),
+        ("compatibility", blocks.COMPATIBILITY),
+    ):
+        if draw(st.booleans()):
+            spec[name] = draw(some_of(fields))
+    return {name: block for name, block in spec.items() if block or name == "schema_version"}
+
+
+@st.composite
+def models(draw: Draw, dtypes: tuple[str, ...]) -> Drawn:
+    model: Drawn = draw(some_of(blocks.MODEL, without=("n_kv_heads", "dtype")))
+    keep_one(draw, model, "intermediate_size", "mlp_ratio")
+    if draw(st.booleans()):
+        model["n_kv_heads"] = draw(st.sampled_from([n for n in (1, 2, 4) if model["n_heads"] % n == 0]))
+    return {**model, "dtype": draw(st.sampled_from(dtypes))}
+
+
+def embedding(world: World) -> Drawn:
+    draw = world.draw
+    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional")))
+    if world.positional != "rope" or draw(st.booleans()):
+        drawn["positional"] = world.positional
+    if world.positional == "rope":
+        world.rope = rope(world)
+        drawn |= written_rope(world, drawn)
+    else:
+        drawn.pop("rope_theta", None)
+    if world.positional != "learned":
+        drawn.pop("position_offset", None)
+    if "scale" not in drawn:
+        drawn.pop("scale_rounding", None)
+    return drawn
+
+
+def written_rope(world: World, drawn: Drawn) -> Drawn:
+    """The model's rope as a block, or in part by the short keys."""
+    block = dict(world.rope)
+    if "theta" in block:
+        drawn.pop("rope_theta", None)
+    short = {"rope_scaling": block.pop("scaling")} if "scaling" in block and world.draw(st.booleans()) else {}
+    return short | ({"rope": block} if block else {})
+
+
+def rope(world: World) -> Drawn:
+    """A `rope` block: that of the whole model, or one that a template lays over it."""
+    draw = world.draw
+    drawn: Drawn = draw(some_of(ROPE_FIELDS, without=("scaling", "precision")))
+    if world.float32_tables:
+        drawn["precision"] = "float32"
+    elif draw(st.booleans()):
+        drawn["precision"] = draw(st.sampled_from(["model", "float32_rotation"]))
+    if (world.rope.get("scaling") or {}).get("type") == "longrope":
+        # Its factors are as many as the model's rope rotates
+        drawn.pop("partial", None)
+    if draw(st.booleans()):
+        share = drawn.get("partial", world.rope.get("partial", 1.0))
+        drawn["scaling"] = scaling(world, int(world.head_dim * share))
+    return drawn
+
+
+def scaling(world: World, rotating: int) -> Drawn | None:
+    """A rope scaling; those whose frequencies belong to one width, of `rotating` dimensions, only where there is one."""
+    draw = world.draw
+    kinds = [kind for kind in SCALING_KEYS if kind not in ("dynamic", "longrope")]
+    kind = draw(st.sampled_from([None, *kinds, *(["dynamic", "longrope", "longrope"] if world.one_width else [])]))
+    if kind is None:
+        return None
+    needed, optional = SCALING_KEYS[kind]
+    names = [*needed, *(name for name in optional if draw(st.booleans()))]
+    factors = [1.0 + index / 4 for index in range(rotating // 2)]
+    return {"type": kind} | {
+        name: factors if name in ("short_factor", "long_factor") else draw(value(name, SCALING_FIELDS[name].kind))
+        for name in names
+    }
+
+
+def template(world: World, with_let: bool) -> Drawn:
+    draw = world.draw
+    position = draw(st.sampled_from(list(definition("wiring").fields["position"].kind.meanings)))  # type: ignore[attr-defined]
+    drawn: Drawn = {"mixer": {"type": "attention"}, "ffn": feed_forward(world, with_let)}
+    attention = latent(world) if not world.one_width and draw(st.booleans()) else plain(world)
+    if attention:
+        drawn["mixer"]["attention"] = attention
+    drawn["norm"] = norm(draw)
+    if position != "pre" or draw(st.booleans()):
+        drawn["norm"]["position"] = position
+    drawn["residual"] = draw(some_of(blocks.RESIDUAL))
+    if position == "post":
+        drawn["residual"]["type"] = "sequential"
+    if drawn["residual"].get("type") != "parallel":
+        drawn["residual"].pop("shared_norm", None)
+    width = drawn["ffn"].get("intermediate_size")
+    if isinstance(width, int) and draw(st.booleans()):
+        drawn["params"] = {"width": width}
+        drawn["ffn"]["intermediate_size"] = "${params.width}"
+    return {name: block for name, block in drawn.items() if block}
+
+
+def shared_attention(world: World) -> Drawn:
+    """The keys that plain and latent attention share."""
+    fields = by_axis("mixer")["attention"].fields
+    own = ("n_heads", "n_kv_heads", "head_dim", "window_mode", "qk_norm", "rope", "latent_dim", "mla")
+    drawn: Drawn = world.draw(some_of(fields, without=own))
+    return drawn
+
+
+def heads(world: World, drawn: Drawn) -> None:
+    """Heads of a template's own, where the model's other layers allow it."""
+    draw = world.draw
+    count = world.model["n_heads"]
+    if not world.one_width and world.positional != "alibi" and draw(st.booleans()):
+        count = drawn["n_heads"] = draw(VALUES["n_heads"])
+    allowed = [n for n in (1, 2, 4) if count % n == 0]
+    if draw(st.booleans()) or world.model.get("n_kv_heads", 1) not in allowed:
+        drawn["n_kv_heads"] = draw(st.sampled_from(allowed))
+
+
+def plain(world: World) -> Drawn:
+    draw = world.draw
+    drawn = shared_attention(world)
+    heads(world, drawn)
+    if not world.one_width and draw(st.booleans()):
+        drawn["head_dim"] = draw(VALUES["head_dim"])
+    if drawn.get("window") is not None and draw(st.booleans()):
+        drawn["window_mode"] = draw(st.sampled_from(["standard", "sliding"]))
+    if draw(st.booleans()):
+        drawn["qk_norm"] = draw(st.one_of(st.sampled_from(["head", "full"]), qk_norms()))
+    own_rope(world, drawn)
+    return drawn
+
+
+def own_rope(world: World, drawn: Drawn) -> None:
+    choice = world.draw(st.sampled_from(["inherited", "inherited", "none", "own"]))
+    if choice == "none":
+        drawn["rope"] = "none"
+    elif choice == "own":
+        drawn["rope"] = rope(world) or {"theta": 5000.0}
+
+
+def latent(world: World) -> Drawn:
+    draw = world.draw
+    drawn = shared_attention(world)
+    heads(world, drawn)
+    own_rope(world, drawn)
+    if draw(st.booleans()):
+        drawn["latent_dim"] = draw(VALUES["latent_dim"])
+        return drawn
+    own = drawn.get("rope")
+    rotates = own != "none" and (own is not None or world.positional == "rope")
+    drawn["mla"] = {
+        **draw(some_of(MLA_FIELDS, without=("rope_dim", "norm_eps"))),
+        "rope_dim": draw(st.sampled_from([4, 8])) if rotates else 0,
+    }
+    if drawn["mla"].get("norms", True) and draw(st.booleans()):
+        drawn["mla"]["norm_eps"] = draw(VALUES["eps"])
+    return drawn
+
+
+@st.composite
+def qk_norms(draw: Draw) -> Drawn:
+    fields = blocks_of("qk_norm")
+    drawn: Drawn = draw(some_of(fields))
+    if drawn.get("type") == "layernorm":
+        drawn.pop("unit_offset", None)
+        if drawn.get("bias"):
+            drawn.pop("float32_weight", None)
+    else:
+        drawn.pop("bias", None)
+        if drawn.get("unit_offset"):
+            drawn.pop("float32_weight", None)
+    return drawn
+
+
+def blocks_of(name: str) -> Mapping[str, Field]:
+    """The keys of a nested block of the attention."""
+    kinds = by_axis("mixer")["attention"].fields[name].kind.kinds  # type: ignore[attr-defined]
+    fields: Mapping[str, Field] = kinds[-1].fields
+    return fields
+
+
+def norm(draw: Draw) -> Drawn:
+    kinds = by_axis("norm")
+    kind = draw(st.sampled_from([None, *kinds]))
+    drawn: Drawn = draw(some_of(kinds[kind or "rmsnorm"].fields))
+    if drawn.get("unit_offset") or (kind == "layernorm" and drawn.get("bias", True)):
+        drawn.pop("float32_weight", None)
+    return drawn if kind is None else {"type": kind, **drawn}
+
+
+def feed_forward(world: World, with_let: bool) -> Drawn:
+    draw = world.draw
+    kind = draw(st.sampled_from(list(by_axis("ffn"))))
+    drawn: Drawn = {"type": kind, **draw(some_of(LEVEL_FIELDS))}
+    if kind != "mlp" and draw(st.booleans()):
+        drawn["activation"] = draw(st.sampled_from(["swiglu", "geglu", "reglu", "glu"]))
+    keep_one(draw, drawn, "intermediate_size", "mlp_ratio")
+    if kind == "moe":
+        drawn["moe"] = experts(world)
+        drawn.pop("bias", None)
+        if "expert_size" in drawn["moe"]:
+            drawn.pop("intermediate_size", None)
+            drawn.pop("mlp_ratio", None)
+    elif with_let and "mlp_ratio" not in drawn and draw(st.booleans()):
+        drawn["intermediate_size"] = "${let.unit * 5}"
+    return drawn
+
+
+def experts(world: World) -> Drawn:
+    draw = world.draw
+    agreed = ("experts", "top_k", "router", "affinity", "load_balance_coef", "z_loss")
+    kind = by_axis("ffn")["moe"]
+    drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups", "bias_correction")))
+    if not drawn.get("shared_experts"):
+        drawn.pop("shared_size", None)
+    if not world.routing or not world.balanced:
+        count = draw(st.sampled_from([4, 8]))
+        routing: Drawn = {"experts": count, "top_k": draw(st.integers(1, 3))}
+        word = draw(st.sampled_from(["router", "affinity"]))
+        if draw(st.booleans()):
+            routing[word] = draw(value(word, kind.fields[word].kind))
+        shared = {name: world.routing[name] for name in ("load_balance_coef", "z_loss") if name in world.routing}
+        shared = shared or {"load_balance_coef": 0.02 if world.balanced else 0}
+        if not world.routing and draw(st.booleans()):
+            shared["z_loss"] = draw(VALUES["z_loss"])
+        world.routing = routing | shared
+    drawn |= world.routing
+    if draw(st.booleans()):
+        drawn["groups"] = groups(draw, drawn["experts"], drawn["top_k"])
+    if draw(st.booleans()):
+        drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))
+    return drawn
+
+
+def groups(draw: Draw, count: int, top_k: int) -> Drawn:
+    drawn: Drawn = {"count": draw(st.sampled_from([2, count // 2])), **draw(some_of({"score": GROUP_FIELDS["score"]}))}
+    fewest = -(-top_k * drawn["count"] // count)
+    return {**drawn, "limit": draw(st.integers(fewest, drawn["count"]))}
+
+
+def schedule(world: World, templates: Mapping[str, Drawn]) -> tuple[list[Drawn], int]:
+    """The schedule and its number of layers, at most six."""
+    draw = world.draw
+    runs: list[Drawn] = []
+    layers = 0
+    for _ in range(draw(st.integers(1, 2))):
+        run, length = entry(world, templates, layers)
+        runs.append(run)
+        layers += length
+    return runs, layers
+
+
+def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:
+    draw = world.draw
+    names = list(templates)
+    run: Drawn = {}
+    if draw(st.booleans()):
+        used = [draw(st.sampled_from(names))]
+        run["template"] = used[0]
+        length = 1
+    else:
+        used = draw(st.lists(st.sampled_from(names), min_size=1, max_size=2))
+        run["pattern"] = [draw(pattern_items(name)) for name in used]
+        length = sum(item.get("repeat", 1) if isinstance(item, dict) else 1 for item in run["pattern"])
+    how = draw(st.sampled_from(["once", "repeat", "layers"]))
+    if how == "repeat":
+        run["repeat"] = draw(st.integers(1, 2)) if length < 3 else 1
+        length *= run["repeat"]
+    elif how == "layers":
+        length = run["layers"] = draw(st.integers(1, 3))
+    if all("params" in templates[name] for name in used) and draw(st.booleans()):
+        run["with"] = {"width": draw(st.sampled_from([24, 32]))}
+    if draw(st.booleans()):
+        run["override"] = override(draw)
+    if draw(st.booleans()):
+        first = draw(st.integers(start, start + length - 1))
+        run["override_at"] = [{"layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])), **override(draw)}]
+    return run, length
+
+
+@st.composite
+def pattern_items(draw: Draw, name: str) -> str | Drawn:
+    return draw(st.sampled_from([name, {"template": name}, {"template": name, "repeat": 2}]))
+
+
+def override(draw: Draw) -> Drawn:
+    """Keys that any template may have replaced."""
+    choices = (
+        {"residual": {"scaling": 0.5}},
+        {"attention": {"window": 4}},
+        {"attention": {"attn_drop": 0.2}},
+        {"norm": {"eps": 0.02}},
+        {"ffn": {"activation": "relu"}},
+    )
+    return dict(draw(st.sampled_from(choices)))
+
+
+def head(world: World, embedding_block: Drawn) -> Drawn:
+    drawn: Drawn = world.draw(some_of(blocks.HEAD))
+    if "tie_word_embeddings" in embedding_block and "tie_weights" in drawn:
+        drawn["tie_weights"] = embedding_block["tie_word_embeddings"]
+    return drawn
+
+
+def expectations(world: World, layers: int) -> Drawn:
+    drawn: Drawn = world.draw(some_of(blocks.EXPECT, without=("parameters", "active_parameters", "layers")))
+    return {**drawn, "layers": layers} if world.draw(st.booleans()) else drawn
+
+
+def drawn_keys(spec: Spec) -> set[str]:
+    """The dotted paths of a drawn spec's keys, as `eulerc.reference.keys` names them."""
+    found: set[str] = set()
+    for name, block in spec.items():
+        if name == "layer_templates":
+            for body in block.values():
+                found |= _paths_of({key: part for key, part in body.items() if key != "params"})
+        elif name == "layer_schedule":
+            for run in block:
+                opaque = {key: None if key in ("with", "override", "override_at") else part for key, part in run.items()}
+                found |= {f"layer_schedule[].{path}" for path in _paths_of(opaque)}
+        elif isinstance(block, dict):
+            found |= {f"{name}.{path}" for path in _paths_of(block)}
+    return found
+
+
+def _paths_of(block: Mapping[str, Any]) -> set[str]:
+    found = set()
+    for key, part in block.items():
+        found.add(key)
+        if isinstance(part, dict):
+            found |= {f"{key}.{path}" for path in _paths_of(part)}
+    return found
