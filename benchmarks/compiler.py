@@ -17,6 +17,8 @@ PRESET = ROOT / "presets" / "validated" / "smollm2-135m.yaml"
 EULERC = (sys.executable, "-c", "from eulerc.cli.main import main; main()")
 LIBRARY = (sys.executable, ROOT / "benchmarks" / "library_work.py")
 
+WEIGHT_BYTES = 2 * 134_515_008
+
 Command = tuple[str | Path, ...]
 
 
@@ -70,9 +72,11 @@ def main() -> None:
     rounds: int = parser.parse_args().rounds
     with tempfile.TemporaryDirectory(prefix="eulerc-bench-") as parent:
         rows = measured(rounds, Path(parent))
+        plain = seconds_to_write(WEIGHT_BYTES, Path(parent) / "plain")
     print(f"{PRESET.stem}: medians of {rounds} interleaved rounds, the start of Python included\n")
     sides = [f"{side} {what}" for side in ("eulerc", "library") for what in ("CPU s", "wall s", "peak MiB")]
     print(table(["eulerc / transformers", *sides], rows))
+    print(f"\n{plain:.2f} s to write and sync as many bytes as the weights have, {WEIGHT_BYTES / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

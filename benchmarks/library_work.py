@@ -1,4 +1,4 @@
-"""transformers doing what a command of eulerc does, in a process of its own: `check`, `print`, `count`, `config`, `save`."""
+"""transformers doing what a command of eulerc does, in a process of its own: check, print, count, config or save."""
 
 import sys
 
@@ -21,9 +21,9 @@ SMOLLM2_135M = LlamaConfig(
 )
 
 
-def main(work: str, *directory: str) -> None:
+def main(work: str, directory: str = "") -> None:
     if work == "config":
-        SMOLLM2_135M.save_pretrained(*directory)
+        SMOLLM2_135M.save_pretrained(directory)
         return
     with torch.device("cpu" if work == "save" else "meta"):
         model = AutoModelForCausalLM.from_config(SMOLLM2_135M, dtype=torch.bfloat16)
@@ -32,7 +32,7 @@ def main(work: str, *directory: str) -> None:
     elif work == "count":
         print(model.num_parameters())
     elif work == "save":
-        model.save_pretrained(*directory)
+        model.save_pretrained(directory)
 
 
 if __name__ == "__main__":

@@ -7,21 +7,23 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from attrs import frozen
-from measure import middle, ratio, side_by_side, table
+from measure import Cost, middle, ratio, side_by_side, table
 from pairs import PAIRS, Pair, both
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import DynamicCache
 
 BATCH, LENGTH = 2, 128
 PROMPT, NEW_TOKENS = 16, 64
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WORKS = ("forward", "training step", "decode")
-HEADER = ("model", "dtype", "attention", "work", "ours ms", "library ms", "wall ratio", "CPU ratio", "95 % of CPU ratio")
+HEADER = ("model", "dtype", "attention", "work", "ops", "wall ms", "wall ratio", "CPU ms", "CPU ratio", "95 % interval")
 
 
 @frozen
@@ -80,6 +82,25 @@ def task(work: str, model: Any, pair: Pair) -> Callable[[], object]:
     return trainer(model, pair.training)
 
 
+class Operations(TorchDispatchMode):
+    """Counts torch's operations, those of the backward pass and the optimizer too: the same on any machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def operations(work: Callable[[], object]) -> int:
+    """The operations of one call."""
+    with Operations() as counted:
+        work()
+    return counted.count
+
+
 def check_equal(ours: Any, theirs: Any, dtype: str) -> None:
     """Comparing times makes sense only between models that compute the same."""
     ids = tokens(BATCH, LENGTH)
@@ -91,25 +112,29 @@ def check_equal(ours: Any, theirs: Any, dtype: str) -> None:
 
 
 def rows(setting: Setting, works: list[str]) -> Iterator[list[str]]:
-    """One row for each kind of work."""
+    """One row for each kind of work; the columns are those of HEADER, ours before theirs."""
     pair = setting.pair
     ours, theirs = both(pair, setting.directory / pair.name, setting.attention, DTYPES[setting.dtype])
     check_equal(ours, theirs, setting.dtype)
     for work in works:
-        left, right = side_by_side(task(work, ours, pair), task(work, theirs, pair), setting.rounds)
-        wall = ratio([cost.wall for cost in left], [cost.wall for cost in right])
-        cpu = ratio([cost.cpu for cost in left], [cost.cpu for cost in right])
-        yield [
-            pair.name,
-            setting.dtype,
-            setting.attention,
-            work,
-            f"{middle(left).wall * 1000:.1f}",
-            f"{middle(right).wall * 1000:.1f}",
-            f"{wall.value:.3f}",
-            f"{cpu.value:.3f}",
-            f"{cpu.low:.3f} to {cpu.high:.3f}",
-        ]
+        calls = task(work, ours, pair), task(work, theirs, pair)
+        counts = " / ".join(str(operations(call)) for call in calls)
+        left, right = side_by_side(*calls, setting.rounds)
+        yield [pair.name, setting.dtype, setting.attention, work, counts, *compared(left, right)]
+
+
+def compared(left: list[Cost], right: list[Cost]) -> list[str]:
+    """The columns of times: ours / theirs in ms, and their ratio."""
+    ours, theirs = middle(left), middle(right)
+    wall = ratio([cost.wall for cost in left], [cost.wall for cost in right])
+    cpu = ratio([cost.cpu for cost in left], [cost.cpu for cost in right])
+    return [
+        f"{ours.wall * 1000:.0f} / {theirs.wall * 1000:.0f}",
+        f"{wall.value:.3f}",
+        f"{ours.cpu * 1000:.0f} / {theirs.cpu * 1000:.0f}",
+        f"{cpu.value:.3f}",
+        f"{cpu.low:.3f} to {cpu.high:.3f}",
+    ]
 
 
 def arguments() -> argparse.Namespace:
@@ -131,15 +156,15 @@ def main() -> None:
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {os.cpu_count()} cores,", end=" ")
     print(f"{chosen.threads} of torch's threads; medians of {chosen.rounds} interleaved rounds")
     print(f"forward and training step: ({BATCH}, {LENGTH}) tokens; decode: {NEW_TOKENS} tokens after {PROMPT}\n")
-    found = []
+    print(table(HEADER, list(measured(chosen))))
+
+
+def measured(chosen: argparse.Namespace) -> Iterator[list[str]]:
+    """The rows of all settings that were chosen."""
+    pairs = [pair for pair in PAIRS if pair.name in chosen.model]
     with tempfile.TemporaryDirectory(prefix="eulerc-bench-") as parent:
-        for pair in PAIRS:
-            for dtype in chosen.dtype:
-                for attention in chosen.attention:
-                    if pair.name in chosen.model:
-                        setting = Setting(pair, attention, dtype, chosen.rounds, Path(parent))
-                        found += rows(setting, chosen.work)
-    print(table(HEADER, found))
+        for pair, dtype, attention in product(pairs, chosen.dtype, chosen.attention):
+            yield from rows(Setting(pair, attention, dtype, chosen.rounds, Path(parent)), chosen.work)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,12 @@ from eulerc.api import build
 
 SPECS = Path(__file__).parent / "specs"
 
-SIZES: dict[str, Any] = {"vocab_size": 4096, "max_position_embeddings": 1024, "bos_token_id": None, "eos_token_id": None}
+SIZES: dict[str, Any] = {
+    "vocab_size": 4096,
+    "max_position_embeddings": 1024,
+    "bos_token_id": None,
+    "eos_token_id": None,
+}
 
 
 @frozen

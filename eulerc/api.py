@@ -118,9 +118,7 @@ def build(source: str | Path, directory: str | Path, **options: Any) -> None:
     from eulerc.backends.hf.build import Options
     from eulerc.backends.hf.build import build as build_directory
 
-    diagnostics = Diagnostics()
-    loaded = load(source, diagnostics)
-    module = None if loaded is None else compile(loaded, diagnostics)
-    if loaded is None or module is None:
-        raise SpecError(diagnostics.sorted())
-    build_directory(module, loaded, Path(directory), Options(**options))
+    result = lint(source)
+    if result.loaded is None or result.module is None:
+        raise SpecError(result.diagnostics)
+    build_directory(result.module, result.loaded, Path(directory), Options(**options))

@@ -53,9 +53,7 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     fields = Definition.config_fields.__func__(cls, op)  # type: ignore[attr-defined]
     fields = {name: value for name, value in fields.items() if value is not None}
     norm = op.get("qk_norm")
-    if norm is not None and not norm["inherits_eps"]:
-        fields["qk_norm_eps"] = norm["eps"]
-    return fields
+    return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
 
 def resolve_heads(values: Values, context: ModelContext, report: Report) -> dict[str, int] | None:

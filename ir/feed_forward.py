@@ -82,7 +82,8 @@ def resolve_activation(values: Values, gated: bool, report: Report) -> str | Non
 
 def resolve_dense(values: Values, context: ModelContext, gated: bool, report: Report) -> dict[str, Any] | None:
     """The attributes of a dense feed-forward op."""
-    width, activation = resolve_width(values, context, report), resolve_activation(values, gated, report)
+    activation = resolve_activation(values, gated, report)
+    width = resolve_width(values, context, report)
     if width is None or activation is None:
         return None
     return {"intermediate_size": width, "activation": activation, "bias": values.value("bias")}

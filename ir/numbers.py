@@ -13,6 +13,8 @@ from eulerc.ir.tensors import Init, TensorPlan
 FINAL = {"rms_norm_eps": "final_norm_eps", "layer_norm_eps": "final_norm_eps"}
 """Fields of the norm before the head, where the layers' own differ from it."""
 
+EPS_FIELDS = {"norm.rms": "rms_norm_eps", "norm.layer": "layer_norm_eps"}
+
 
 def layer_kind(op: Op) -> str | None:
     """The cache kind that an op asks for; None for ops without decode state."""
@@ -55,7 +57,17 @@ def config_fields(module: Module) -> dict[str, Any]:
         for name, value in _op_fields(op).items():
             own = name in FINAL and (name in differing or shared.get(name, value) != value)
             shared[FINAL[name] if own else name] = value
+    if all(map(_shares_eps, schedule(module))):
+        shared.pop("qk_norm_eps", None)
+        differing.pop("qk_norm_eps", None)
     return {"fields": shared, "per_layer": differing}
+
+
+def _shares_eps(template: Op) -> bool:
+    """Whether the norms of queries and keys, if any, take their eps from the field of the template's own norms."""
+    fields = _fields_of(template)
+    norms = [op["qk_norm"] for op in template.ops if op.get("qk_norm") is not None]
+    return all(norm["inherits_eps"] and fields.get(EPS_FIELDS[norm["norm"]]) == norm["eps"] for norm in norms)
 
 
 def _fields_of(template: Op) -> dict[str, Any]:

@@ -237,11 +237,14 @@ def scaling(world: World, rotating: int) -> Drawn | None:
     """A rope scaling; those whose frequencies belong to one width, of `rotating` dimensions, only where there is one."""
     draw = world.draw
     kinds = [kind for kind in SCALING_KEYS if kind not in ("dynamic", "longrope")]
-    kind = draw(st.sampled_from([None, *kinds, *(["dynamic", "longrope", "longrope"] if world.one_width else [])]))
+    kind = draw(
+        st.sampled_from([None, *kinds, "yarn", *(["dynamic", "longrope", "longrope"] if world.one_width else [])])
+    )
     if kind is None:
         return None
     needed, optional = SCALING_KEYS[kind]
-    names = [*needed, *(name for name in optional if draw(st.booleans()))]
+    every = draw(st.booleans())
+    names = [*needed, *(name for name in optional if every or draw(st.booleans()))]
     factors = [1.0 + index / 4 for index in range(rotating // 2)]
     return {"type": kind} | {
         name: factors if name in ("short_factor", "long_factor") else draw(value(name, SCALING_FIELDS[name].kind))
@@ -264,6 +267,7 @@ def template(world: World, with_let: bool) -> Drawn:
         drawn["residual"]["type"] = "sequential"
     if drawn["residual"].get("type") != "parallel":
         drawn["residual"].pop("shared_norm", None)
+        drawn["residual"].pop("sum", None)
     width = drawn["ffn"].get("intermediate_size")
     if isinstance(width, int) and draw(st.booleans()):
         drawn["params"] = {"width": width}
@@ -448,7 +452,9 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
         run["override"] = override(draw)
     if draw(st.booleans()):
         first = draw(st.integers(start, start + length - 1))
-        run["override_at"] = [{"layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])), **override(draw)}]
+        run["override_at"] = [
+            {"layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])), **override(draw)}
+        ]
     return run, length
 
 
@@ -490,7 +496,9 @@ def drawn_keys(spec: Spec) -> set[str]:
                 found |= _paths_of({key: part for key, part in body.items() if key != "params"})
         elif name == "layer_schedule":
             for run in block:
-                opaque = {key: None if key in ("with", "override", "override_at") else part for key, part in run.items()}
+                opaque = {
+                    key: None if key in ("with", "override", "override_at") else part for key, part in run.items()
+                }
                 found |= {f"layer_schedule[].{path}" for path in _paths_of(opaque)}
         elif isinstance(block, dict):
             found |= {f"{name}.{path}" for path in _paths_of(block)}

@@ -132,7 +132,8 @@ VARIANTS: dict[str, str] = {
         rest="head: {tie_weights: false, bias: true}",
     ),
     "two_norm_parallel": spec(
-        "neox_like", block(norm="type: layernorm, bias: false", residual="type: parallel, shared_norm: false")
+        "neox_like",
+        block(norm="type: layernorm, bias: false", residual="type: parallel, shared_norm: false, sum: sublayers_first"),
     ),
     "post_norm": spec("post_norm", block(norm="type: layernorm, position: post")),
     "qwen3": spec("qwen3_like", block("qk_norm: head, n_kv_heads: 1, head_dim: 32")),

@@ -91,13 +91,14 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
     from eulerc.backends.hf.tokenizer import TokenizerError
 
     try:
-        if check:
+        if emit is not Emit.hf:
+            files = backend.text_files(backend.with_options(module, options), loaded, options)
+            _single(files, emit, output, check)
+        elif check:
             _check(backend.difference(module, loaded, output, options))
-        elif emit is Emit.hf:
+        else:
             backend.build(module, loaded, output, options)
             typer.echo(f"wrote {output}", err=True)
-        else:
-            _single(backend.text_files(module, loaded, options), emit, output)
     except (OutputError, TokenizerError) as error:
         typer.echo(f"error[{error.code}]: {error}" + (f"\n  = help: {error.help}" if error.help else ""), err=True)
         raise typer.Exit(1) from error
@@ -105,10 +106,15 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
         fail(f"cannot write {output}: {error.strerror}", 1)
 
 
-def _single(files: dict[str, bytes], emit: Emit, output: Path) -> None:
+def _single(files: dict[str, bytes], emit: Emit, output: Path, check: bool) -> None:
     name = "config.json" if emit is Emit.config else next(name for name in files if name.startswith("modeling_"))
-    output.write_bytes(files[name])
-    typer.echo(f"wrote {output}", err=True)
+    if not check:
+        output.write_bytes(files[name])
+        typer.echo(f"wrote {output}", err=True)
+        return
+    there = output.read_bytes() if output.is_file() else b""
+    if there != files[name]:
+        _check({output.name: (there.decode("utf-8", "replace"), files[name].decode())})
 
 
 def _check(differences: dict[str, tuple[str, str]]) -> None:

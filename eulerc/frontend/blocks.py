@@ -19,7 +19,9 @@ MODEL: dict[str, Field] = {
     "head_dim": Field(Integer(maximum=2**20), "Width of a head; d_model / n_heads if not set.", None),
     "intermediate_size": Field(Integer(maximum=2**26), "Width of feed-forward hidden layers.", None),
     "mlp_ratio": Field(
-        Number(0, 65536, exclusive=True), "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.", None
+        Number(0, 65536, exclusive=True),
+        "Width of feed-forward hidden layers as a multiple of d_model; 4 if neither is set.",
+        None,
     ),
     "norm_eps": Field(EPS, "Added to the variance in norms; 1e-6 for RMSNorm and 1e-5 for LayerNorm if not set.", None),
     "dtype": Field(
@@ -142,6 +144,16 @@ RESIDUAL: dict[str, Field] = {
     ),
     "scaling": Field(Number(), "Factor on each sublayer's output.", 1.0),
     "shared_norm": Field(Flag(), "Parallel: one norm feeds both sublayers.", True),
+    "sum": Field(
+        Choice(
+            meanings={
+                "stream_first": "(stream + mixer) + feed-forward (Cohere)",
+                "sublayers_first": "(mixer + feed-forward) + stream (Phi, GPT-NeoX)",
+            }
+        ),
+        "Parallel: the order of the two additions, which rounding tells apart in 16 bits.",
+        "stream_first",
+    ),
 }
 
 PATTERN_ITEM = Either(

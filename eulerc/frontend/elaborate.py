@@ -15,7 +15,7 @@ from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.model_rules import check_embedding, check_head, check_model, check_together, is_tied
 from eulerc.frontend.schedule import layers_of
-from eulerc.frontend.schema import Reader
+from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
@@ -93,9 +93,9 @@ def _known_keys(root: tree.Mapping, diagnostics: Diagnostics) -> tuple[str, ...]
 def _check_version(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> bool:
     entry = entries.get("schema_version")
     if entry is None:
-        diagnostics.error(
-            "E0201", "the spec has no schema_version", root.span, "needs schema_version", help="add `schema_version: 1`"
-        )
+        if "schema_version" not in meant_keys(root, tuple(blocks.TOP_LEVEL)):
+            help = "add `schema_version: 1`"
+            diagnostics.error("E0201", "the spec has no schema_version", root.span, "needs schema_version", help=help)
         return True
     value = entry.value.value if isinstance(entry.value, tree.Scalar) else None
     if value == 1 and not isinstance(value, bool) and isinstance(value, int):
@@ -111,8 +111,9 @@ def _check_version(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagno
 
 
 def _check_required(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> None:
+    written = entries.keys() | meant_keys(root, tuple(blocks.TOP_LEVEL)).keys()
     for key in blocks.REQUIRED_TOP_LEVEL[1:]:
-        if key not in entries:
+        if key not in written:
             diagnostics.error(
                 "E0201",
                 f"the spec has no {key}",

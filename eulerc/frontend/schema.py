@@ -9,7 +9,7 @@ from typing import Any
 from attrs import frozen
 
 from eulerc.diagnostics.model import Diagnostics, Fix
-from eulerc.diagnostics.suggest import closest, foreign
+from eulerc.diagnostics.suggest import closest, did_you_mean, foreign
 from eulerc.frontend import tree
 from eulerc.ir.context import Values
 from eulerc.ir.fields import Anything, Block, Either, Field, Kind, ListOf
@@ -71,11 +71,8 @@ class Reader:
 
     def unknown(self, entry: tree.Entry, known: tuple[str, ...], path: str) -> None:
         suggestion = meant(entry.key, known)
-        help = (
-            f"did you mean {suggestion}?"
-            if suggestion
-            else f"{path.lstrip('.') or 'a spec'} takes {', '.join(('include', 'let', *known) if not path else known)}"
-        )
+        takes = f"{path.lstrip('.') or 'a spec'} takes {', '.join(('include', 'let', *known) if not path else known)}"
+        help = f"did you mean {suggestion}?" if suggestion else did_you_mean(entry.key, known) or takes
         fix = Fix(entry.key_span, suggestion) if suggestion else None
         where = f" in {path.lstrip('.')}" if path else ""
         self.diagnostics.error(

@@ -10,7 +10,7 @@ from attrs import evolve
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.environment import Environment
-from eulerc.frontend.expression import mentions_layer, resolve
+from eulerc.frontend.expression import is_expression, mentions_layer, resolve
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
@@ -78,7 +78,7 @@ class Templates:
         names: dict[Any, str | None] = {}
         for key, group in groups.items():
             first = group[0]
-            where = f"layers {ranges([layer.index for layer in group])}"
+            where = f"layer{'s' * (len(group) > 1)} {ranges([layer.index for layer in group])}"
             op = self._lower(first.template, first, self.bodies[first.template], where)
             names[key] = None if op is None else self._named(first.template, op)
         return [names[self._key(layer)] if layer.template in self.bodies else None for layer in layers]
@@ -106,11 +106,11 @@ class Templates:
 
     def _lower(self, name: str, layer: Layer, body: tree.Mapping, where: str) -> Op | None:
         before = len(self.reader.diagnostics.items)
-        parameters = self._parameters(name, body, layer)
-        environment = evolve(self.environment, params=parameters, layer_index=layer.index)
+        environment = self._environment(name, body, layer)
         merged = tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span)
         for override in layer.overrides:
             merged = merge(merged, placed(override))
+        self._refuse_params(merged)
         resolved = resolve(merged, environment, self.reader.diagnostics)
         if not isinstance(resolved, tree.Mapping):
             return None
@@ -119,10 +119,31 @@ class Templates:
         failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
         return None if failed or ops is None else Op("template", symbol=name, body=Block(ops=ops), span=body.span)
 
-    def _parameters(self, name: str, body: tree.Mapping, layer: Layer) -> dict[str, Any]:
+    def _refuse_params(self, merged: tree.Mapping) -> None:
+        entry = merged.entry("params")
+        if entry is not None:
+            self.reader.diagnostics.error(
+                "E0202",
+                "unknown key 'params' in an override",
+                entry.key_span,
+                "a run does not override parameters",
+                help="give their values under `with:`",
+            )
+
+    def _environment(self, name: str, body: tree.Mapping, layer: Layer) -> Environment:
+        """What expressions of the template mean in one layer; parameters that have no value count as failed."""
+        parameters = self._parameters(name, body, layer)
+        sound = {key: node.value for key, node in parameters.items() if isinstance(node, tree.Scalar)}
+        sound = {key: value for key, value in sound.items() if not is_expression(parameters[key])}
+        failed = {f"params.{key}" for key in parameters if key not in sound}
+        params = {key: sound.get(key) for key in parameters}
+        known = self.environment.failed
+        return evolve(self.environment, params=params, layer_index=layer.index, failed=known | failed)
+
+    def _parameters(self, name: str, body: tree.Mapping, layer: Layer) -> dict[str, tree.Node]:
         declared = body.get("params")
-        defaults = self._plain_mapping(declared, layer)
-        given = self._plain_mapping(layer.parameters, layer)
+        defaults = self._values("params", declared, layer)
+        given = self._values("with", layer.parameters, layer)
         for key in given:
             if key not in defaults:
                 suggestion = closest(key, defaults)
@@ -136,15 +157,20 @@ class Templates:
                 )
         return {**defaults, **given}
 
-    def _plain_mapping(self, node: tree.Node | None, layer: Layer) -> dict[str, Any]:
+    def _values(self, where: str, node: tree.Node | None, layer: Layer) -> dict[str, tree.Node]:
         if node is None:
             return {}
         if not isinstance(node, tree.Mapping):
-            self.reader.wrong_kind(node, "params", "is not a mapping", "mapping of names to values")
+            self.reader.wrong_kind(node, where, "is not a mapping", "mapping of names to values")
             return {}
         resolved = resolve(node, evolve(self.environment, layer_index=layer.index), self.reader.diagnostics)
-        values = plain(resolved)
-        return {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+        values = {entry.key: entry.value for entry in resolved} if isinstance(resolved, tree.Mapping) else {}
+        for key, value in values.items():
+            if not isinstance(value, tree.Scalar):
+                self.reader.wrong_kind(
+                    value, f"{where}.{key}", "is not a single value", "number, string or truth value"
+                )
+        return values
 
 
 def ranges(indices: list[int]) -> str:

@@ -14,13 +14,27 @@ GRAPH = frozenset({"layers", "module"})
 EVERYWHERE = frozenset({"arch", "layers", "module"})
 
 
+PARALLEL = {
+    "shared_norm": "only parallel sublayers share a norm",
+    "sum": "only parallel sublayers are added together",
+}
+"""Keys that concern parallel sublayers, with the reason."""
+
+
 @register
 class Wiring(Definition):
     """How a template's sublayers are joined: where norms stand and what is added to the residual stream."""
 
     name = "wiring"
     stages = frozenset({"arch"})
-    implicit = {"position": "pre", "residual": "sequential", "shared_norm": True, "scaling": 1.0, "dropout": 0.0}
+    implicit = {
+        "position": "pre",
+        "residual": "sequential",
+        "shared_norm": True,
+        "sum": "stream_first",
+        "scaling": 1.0,
+        "dropout": 0.0,
+    }
 
     position = Field(
         Choice(
@@ -45,20 +59,31 @@ class Wiring(Definition):
         "sequential",
     )
     shared_norm = Field(Flag(), "Parallel: one norm feeds both sublayers.", True)
+    sum = Field(
+        Choice(
+            meanings={
+                "stream_first": "(stream + mixer) + feed-forward (Cohere)",
+                "sublayers_first": "(mixer + feed-forward) + stream (Phi, GPT-NeoX)",
+            }
+        ),
+        "Parallel: the order of the two additions, which rounding tells apart in 16 bits.",
+        "stream_first",
+    )
     scaling = Field(Number(), "Factor on each sublayer's output.", 1.0, "size", "residual_multiplier")
     dropout = Field(Number(0, 1), "Dropout on each sublayer's output.", 0.0, "train", "hidden_dropout")
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         attributes = values.resolved(context)
-        if attributes["residual"] == "sequential" and "shared_norm" in values:
-            report.error(
-                "E0332",
-                "shared_norm on a sequential residual",
-                values.where("shared_norm"),
-                "only parallel sublayers share a norm",
-                help="set `type: parallel`, or take shared_norm out",
-            )
+        for key, why in PARALLEL.items():
+            if attributes["residual"] == "sequential" and key in values:
+                report.error(
+                    "E0332",
+                    f"{key} on a sequential residual",
+                    values.where(key),
+                    why,
+                    help=f"set `type: parallel`, or take {key} out",
+                )
         if attributes["residual"] == "parallel" and attributes["position"] == "post":
             report.error(
                 "E0333",

@@ -76,6 +76,8 @@ def _parallel(builder: GraphBuilder, stream: Value, parts: dict[str, Op]) -> Val
         before_ffn = "pre_feedforward_layernorm"
     mixed = _sublayer(builder, stream, parts, "mixer", "input_layernorm", "post_attention_layernorm")
     fed = _sublayer(builder, stream, parts, "ffn", before_ffn, "post_feedforward_layernorm")
+    if parts["wiring"]["sum"] == "sublayers_first":
+        return builder.add(Op("add"), (builder.add(Op("add"), (mixed, fed), "sublayers"), stream), "residual")
     return builder.add(Op("add"), (builder.add(Op("add"), (stream, mixed), "residual"), fed), "residual")
 
 

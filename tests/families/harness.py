@@ -74,8 +74,7 @@ class Case:
 class Family:
     """A family of the library, and how its tensors are called here.
 
-    `losses` are arguments of calls with labels. `reorder` puts the library's additions into our order, where the two
-    differ: float32 cannot tell, but bfloat16 rounds each sum.
+    `losses` are arguments of calls with labels.
     """
 
     name: str
@@ -85,7 +84,6 @@ class Family:
     features: tuple[Feature, ...]
     renames: tuple[Rename, ...] = ()
     losses: dict[str, Any] = field(factory=dict)
-    reorder: Callable[[nn.Module], None] | None = None
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:

@@ -68,6 +68,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
+    ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("layer_schedule", "with"): {
         (*TEMPLATE, "params"): {"width": 96},
         (*TEMPLATE, "ffn", "intermediate_size"): "${params.width}",

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -29,6 +29,7 @@ from eulerc.ir.stats import kv_bytes, statistics
 from tests.strategies import Spec, all_keys, drawn_keys, specs
 
 THOROUGH = os.environ.get("EULERC_THOROUGH") == "1"
+DIRECTORY = Path(mkdtemp(prefix="eulerc_drawn_")) / "model"
 UNLIKE = ("README.md", "spec.yaml", "spec.eir")
 """Files that hold the source or name it."""
 
@@ -119,13 +120,10 @@ def test_a_spec_kept_in_a_directory_builds_the_same_directory(spec: Spec) -> Non
 @profile(30, 400)
 @given(specs())
 def test_predicted_parameters_are_those_of_the_model(spec: Spec) -> None:
-    loaded, module = read(text_of(spec))
-    with TemporaryDirectory() as folder:
-        build(module, loaded, Path(folder) / "model", Options(weights="none", tokenizer=False))
-        causal_lm = causal_lm_class(Path(folder) / "model")
-        config = causal_lm.config_class.from_pretrained(Path(folder) / "model")
-        with torch.device("meta"):
-            lm = causal_lm(config)
+    module = built(spec, weights="none")
+    causal_lm = causal_lm_class(DIRECTORY)
+    with torch.device("meta"):
+        lm = causal_lm(causal_lm.config_class.from_pretrained(DIRECTORY))
     assert sum(parameter.numel() for parameter in lm.parameters()) == statistics(module)["parameters"]["total"]
     shapes = {plan.name: plan.shape for plan in tensor_plan(module)}
     assert {name: tuple(tensor.shape) for name, tensor in lm.state_dict().items()} == shapes
@@ -134,16 +132,19 @@ def test_predicted_parameters_are_those_of_the_model(spec: Spec) -> None:
 @profile(30, 400)
 @given(specs(dtypes=("float32",)))
 def test_a_built_model_trains_decodes_and_pads_exactly(spec: Spec) -> None:
-    loaded, module = read(text_of(spec))
-    with TemporaryDirectory() as folder:
-        build(module, loaded, Path(folder) / "model", Options(tokenizer=False))
-        lm = causal_lm_class(Path(folder) / "model").from_pretrained(
-            Path(folder) / "model", dtype=torch.float32, attn_implementation="eager"
-        )
+    module = built(spec)
+    lm = causal_lm_class(DIRECTORY).from_pretrained(DIRECTORY, attn_implementation="eager")
     perturb(lm)
     check_training(lm.train())
     check_decoding(lm.eval(), module)
     check_padding(lm)
+
+
+def built(spec: Spec, weights: str = "random") -> Module:
+    """The module of a spec, built into the one directory that all of them use in turn."""
+    loaded, module = read(text_of(spec))
+    build(module, loaded, DIRECTORY, Options(weights=weights, tokenizer=False, force=True))
+    return module
 
 
 def causal_lm_class(directory: Path) -> Any:

@@ -66,7 +66,11 @@ class TopKRouter(nn.Module):
             top_k_weights, top_k_index = torch.topk(scores, self.top_k, dim=-1)
 
         if self.config.norm_topk_prob:
-            top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
+            if self.config.router_score == "softmax" and self.config.n_group is None and not self.config.router_bias:
+                # Softmax gives the best k a share of at least k in num_experts: their sum is not zero
+                top_k_weights = top_k_weights / top_k_weights.sum(dim=-1, keepdim=True)
+            else:
+                top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
         if self.config.routed_scaling_factor is not None:
             top_k_weights = top_k_weights * self.routed_scaling_factor
         return router_logits, top_k_weights, top_k_index

@@ -26,6 +26,7 @@ CONFIG_IMPORTS = (
 MODEL_IMPORTS = (
     "import torch",
     "from torch import nn",
+    "from transformers import AutoModel",
     "from transformers import initialization as init",
     "from transformers.cache_utils import Cache, DynamicCache",
     "from transformers.generation import GenerationMixin",

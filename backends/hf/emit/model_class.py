@@ -541,9 +541,10 @@ def task_heads(model: Model) -> str:
     """The generic task heads and the list of public names."""
     name = model.prefix
     kinds = ("SequenceClassification", "TokenClassification", "QuestionAnswering")
-    return (
-        "\n\n\n".join(f"class {name}For{kind}(GenericFor{kind}, {name}PreTrainedModel): ..." for kind in kinds) + "\n"
-    )
+    classes = [f"class {name}For{kind}(GenericFor{kind}, {name}PreTrainedModel): ..." for kind in kinds]
+    known = "# The generic heads make their model through AutoModel\n"
+    known += f"AutoModel.register({name}Config, {name}Model, exist_ok=True)"
+    return "\n\n\n".join((known, *classes)) + "\n"
 
 
 def public_names(model: Model) -> tuple[str, ...]:
