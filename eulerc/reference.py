@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from eulerc.frontend import blocks
+from eulerc.frontend.schema import RESERVED
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
@@ -180,6 +181,7 @@ def json_schema() -> dict[str, Any]:
         },
         "required": ["mixer", "ffn"],
         "additionalProperties": False,
+        "patternProperties": {RESERVED.pattern: {}},
     }
     properties: dict[str, Any] = {
         "schema_version": {"const": 1, "description": blocks.TOP_LEVEL["schema_version"]},
@@ -192,8 +194,12 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "eulerc spec, schema version 1",
+        "$defs": {
+            "expression": {"type": "string", "pattern": r"^\s*\$\{[^{}]*\}\s*$", "description": "An expression."}
+        },
         "type": "object",
         "properties": properties,
         "required": list(blocks.REQUIRED_TOP_LEVEL),
         "additionalProperties": False,
+        "patternProperties": {RESERVED.pattern: {}},
     }

@@ -56,13 +56,29 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
 
-def resolve_heads(values: Values, context: ModelContext, report: Report) -> dict[str, int] | None:
-    """Heads, key/value heads and head width, checked against each other."""
+def check_window(values: Values, report: Report) -> None:
+    """A mode needs a window."""
+    if "window_mode" in values and values.get("window") is None:
+        report.error(
+            "E0316",
+            "window_mode without a window",
+            values.where("window_mode"),
+            "has no effect without `window`",
+            help="add `window: N`, or take window_mode out",
+        )
+
+
+def resolve_heads(
+    values: Values, context: ModelContext, report: Report, *, width: bool = True
+) -> dict[str, int] | None:
+    """Heads, key/value heads and, with `width`, the width of a head, checked against each other."""
     heads = values.or_inherited("n_heads", context)
     kv_heads = values.or_inherited("n_kv_heads", context) or heads
     if heads % kv_heads:
         report_group_mismatch(heads, kv_heads, values, context, report)
         return None
+    if not width:
+        return {"n_heads": heads, "n_kv_heads": kv_heads}
     head_dim = values.or_inherited("head_dim", context)
     if head_dim is None:
         head_dim = derived_head_dim(heads, values, context, report)

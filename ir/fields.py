@@ -42,12 +42,14 @@ class Kind:
         return ()
 
 
+def _or_expression(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"$ref": "#/$defs/expression"}]}
+
+
 def _range(minimum: float | None, maximum: float | None, exclusive: bool) -> str:
-    if minimum is not None and maximum is not None:
-        return f"between {minimum} and {maximum}"
-    if minimum is not None:
-        return f"above {minimum}" if exclusive else f"at least {minimum}"
-    return f"at most {maximum}" if maximum is not None else ""
+    low = None if minimum is None else f"above {minimum}" if exclusive else f"at least {minimum}"
+    high = None if maximum is None else f"at most {maximum}"
+    return " and ".join(part for part in (low, high) if part)
 
 
 @frozen
@@ -64,10 +66,14 @@ class Integer(Kind):
         return f"is above {self.maximum}" if value > self.maximum else None
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "integer", "minimum": self.minimum, "maximum": self.maximum}
+        return _or_expression({"type": "integer", "minimum": self.minimum, "maximum": self.maximum})
 
     def describe(self) -> str:
-        return f"integer, at least {self.minimum}"
+        return (
+            f"integer, {self.minimum} to {self.maximum}"
+            if self.maximum < 10**6
+            else f"integer, at least {self.minimum}"
+        )
 
     def samples(self) -> tuple[int, ...]:
         return (self.minimum, self.minimum + 1)
@@ -78,6 +84,7 @@ class Number(Kind):
     minimum: float | None = None
     maximum: float | None = None
     exclusive: bool = False
+    below: float | None = None
     title: ClassVar[str] = "number"
 
     def complaint(self, value: Any) -> str | None:
@@ -87,18 +94,23 @@ class Number(Kind):
             return "is not finite"
         if self.minimum is not None and (value < self.minimum or (self.exclusive and value == self.minimum)):
             return f"is not {_range(self.minimum, None, self.exclusive)}"
+        if self.below is not None and value >= self.below:
+            return f"is not below {self.below}"
         return f"is above {self.maximum}" if self.maximum is not None and value > self.maximum else None
 
     def json_schema(self) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "number"}
+        if self.below is not None:
+            schema["exclusiveMaximum"] = self.below
         if self.minimum is not None:
             schema["exclusiveMinimum" if self.exclusive else "minimum"] = self.minimum
         if self.maximum is not None:
             schema["maximum"] = self.maximum
-        return schema
+        return _or_expression(schema)
 
     def describe(self) -> str:
-        return ", ".join(part for part in ("number", _range(self.minimum, self.maximum, self.exclusive)) if part)
+        under = f"below {self.below}" if self.below is not None else ""
+        return ", ".join(part for part in ("number", _range(self.minimum, self.maximum, self.exclusive), under) if part)
 
 
 @frozen
@@ -109,7 +121,7 @@ class Flag(Kind):
         return None if isinstance(value, bool) else "is not true or false"
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "boolean"}
+        return _or_expression({"type": "boolean"})
 
     def samples(self) -> tuple[bool, ...]:
         return (False, True)
@@ -142,7 +154,7 @@ class Choice(Kind):
         )
 
     def json_schema(self) -> dict[str, Any]:
-        return {"enum": list(self.meanings)}
+        return _or_expression({"enum": list(self.meanings)})
 
     def describe(self) -> str:
         return ", ".join(f"`{word}`" for word in self.meanings)
@@ -157,6 +169,7 @@ class ListOf(Kind):
 
     item: Kind = field(factory=lambda: Text())
     minimum: int = 0
+    maximum: int | None = None
     title: ClassVar[str] = "list"
 
     def complaint(self, value: Any) -> str | None:
@@ -164,13 +177,17 @@ class ListOf(Kind):
             return "is not a list"
         if len(value) < self.minimum:
             return f"has {len(value)} items, fewer than {self.minimum}"
+        if self.maximum is not None and len(value) > self.maximum:
+            return f"has {len(value)} items, more than {self.maximum}"
         return None
 
     def json_schema(self) -> dict[str, Any]:
-        return {"type": "array", "items": self.item.json_schema(), "minItems": self.minimum}
+        schema = {"type": "array", "items": self.item.json_schema(), "minItems": self.minimum}
+        return schema if self.maximum is None else {**schema, "maxItems": self.maximum}
 
     def describe(self) -> str:
-        return f"list of {self.item.describe()}"
+        count = f"{self.minimum} of " if self.minimum == self.maximum else ""
+        return f"list: {count}{self.item.describe()}"
 
 
 @frozen

@@ -20,7 +20,7 @@ EPS = Number(0, 1, exclusive=True)
 
 def qk_norm_fields() -> dict[str, Field]:
     return {
-        "type": Field(NORM_TYPE, "Kind of norm; that of the template if not set.", None),
+        "type": Field(NORM_TYPE, "Kind of norm; rmsnorm if not set.", None),
         "over": Field(
             Choice(meanings={"head": "each head by itself", "full": "the whole projection"}),
             "What is normalised.",

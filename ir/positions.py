@@ -85,6 +85,7 @@ ROPE_FIELDS: dict[str, Field] = {
 def rope_defaults(context: ModelContext) -> dict[str, Any]:
     """The model-wide rope from the `embedding` block."""
     embedding = context.embedding
+    context.used.add("embedding.rope")
     rope = {name: field.default for name, field in ROPE_FIELDS.items()}
     rope.update(embedding.get("rope") or {})
     if embedding.get("rope_theta") is not None:
@@ -106,9 +107,19 @@ def resolve_rope(values: Values, context: ModelContext, head_dim: int, report: R
     own = values.get("rope")
     if own == "none" or (own is None and context.positional != "rope"):
         return None
+    if own is not None and context.positional == "alibi":
+        report.error(
+            "E0343",
+            "a rope in a model with alibi",
+            values.where("rope"),
+            "positions already bias the scores",
+            secondary=((context.embedding.where("positional"), "alibi, set here"),),
+            help="take the rope out, or set positional to rope or none",
+        )
+    if own is not None and own.get("scaling") is not None:
+        check_scaling(own["scaling"], "rope.scaling", values, report)
     rope = _plain({**rope_defaults(context), **(own or {})})
-    span = values.where("rope") if own else context.embedding.where("positional")
-    check_rotary(rope, head_dim, values, span, report)
+    check_rotary(rope, int(head_dim), values, context, report)
     return rope
 
 
@@ -117,8 +128,17 @@ def rotary_dims(rope: dict[str, Any], head_dim: int) -> int:
     return int(head_dim * rope["partial"])
 
 
-def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, span: Any, report: Report) -> None:
+def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, context: ModelContext, report: Report) -> None:
+    """Dimensions rotate in pairs, and LongRoPE has a factor for each."""
     dims = rotary_dims(rope, head_dim)
+    key = "rope" if values.get("rope") is not None else "head_dim" if "head_dim" in values.fields else "mla.rope_dim"
+    span = (
+        values.where("rope")
+        if key == "rope"
+        else values.origin(key, context)
+        if key == "head_dim"
+        else values.where(key)
+    )
     if dims % 2 or dims == 0:
         report.error(
             "E0313",
@@ -129,16 +149,17 @@ def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, span: Any,
         )
     scaling = rope["scaling"]
     if scaling is not None and scaling["type"] == "longrope":
-        _check_longrope(scaling, dims, span, report)
+        _check_longrope(scaling, dims, values, context, report)
 
 
-def _check_longrope(scaling: dict[str, Any], dims: int, span: Any, report: Report) -> None:
+def _check_longrope(scaling: dict[str, Any], dims: int, values: Values, context: ModelContext, report: Report) -> None:
+    places = {**context.embedding.spans, **values.spans}
     for key in ("short_factor", "long_factor"):
         if key in scaling and len(scaling[key]) != dims // 2:
             report.error(
                 "E0315",
                 f"{key} has {len(scaling[key])} factors for {dims // 2} frequencies",
-                span,
+                places.get(f"rope.scaling.{key}", places.get(f"rope_scaling.{key}", values.span)),
                 f"{dims} dimensions rotate",
                 help=f"give {dims // 2} numbers, one for each pair of rotating dimensions",
             )

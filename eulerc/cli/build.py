@@ -100,7 +100,9 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
             backend.build(module, loaded, output, options)
             typer.echo(f"wrote {output}", err=True)
     except (OutputError, TokenizerError) as error:
-        typer.echo(f"error[{error.code}]: {error}" + (f"\n  = help: {error.help}" if error.help else ""), err=True)
+        typer.echo(
+            f"error[{error.code}]: {error.message}" + (f"\n  = help: {error.help}" if error.help else ""), err=True
+        )
         raise typer.Exit(1) from error
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}", 1)

@@ -40,7 +40,9 @@ MODEL: dict[str, Field] = {
 
 TOKENIZER: dict[str, Field] = {
     "type": Field(Choice(meanings={"hf": "a Hugging Face tokenizer"}), "Kind of tokenizer.", "hf"),
-    "pretrained": Field(Text(), "Local path, `byte-bpe`, `bytes`, or the name of a tokenizer in the local cache."),
+    "pretrained": Field(
+        Text(), "Local folder, `byte-bpe`, `byte-bpe:FILE`, `bytes`, or a name in the local hub cache."
+    ),
     "add_bos": Field(Flag(), "Put the beginning-of-sequence token first.", True),
     "add_eos": Field(Flag(), "Put the end-of-sequence token last.", False),
     "pad_token": Field(Text(nullable=True), "Padding token; the end-of-sequence token if null.", None),
@@ -101,12 +103,12 @@ HINTS: dict[str, Field] = {
     "checkpointing": Field(Flag(), "Train with gradient checkpointing.", False),
     "seed": Field(Integer(0, 2**63 - 1), "Seed of the random weights.", 1234),
     "router_aux_loss_coef": Field(Number(0), "Weight of the load-balancing loss where a template sets none.", 0.01),
-    "lr_peak": Field(POSITIVE, "Peak learning rate.", 3e-4),
-    "lr_floor_ratio": Field(Number(0, 1), "Final learning rate as a share of the peak.", 0.1),
-    "betas": Field(ListOf(item=Number(0, 1), minimum=2), "Adam's decay rates.", [0.9, 0.95]),
-    "weight_decay": Field(Number(0), "Decoupled weight decay.", 0.1),
-    "grad_clip": Field(Number(0), "Norm that gradients are clipped to; 0 for none.", 1.0),
-    "warmup_steps_ratio": Field(Number(0, 1), "Share of the steps that warm up.", 0.03),
+    "lr_peak": Field(POSITIVE, "Peak learning rate.", None),
+    "lr_floor_ratio": Field(Number(0, 1), "Final learning rate as a share of the peak.", None),
+    "betas": Field(ListOf(item=Number(0, below=1), minimum=2, maximum=2), "Adam's two decay rates.", None),
+    "weight_decay": Field(Number(0), "Decoupled weight decay.", None),
+    "grad_clip": Field(Number(0), "Norm that gradients are clipped to; 0 for none.", None),
+    "warmup_steps_ratio": Field(Number(0, 1), "Share of the steps that warm up.", None),
 }
 
 COMPATIBILITY: dict[str, Field] = {

@@ -229,11 +229,14 @@ def _head_op(context: ModelContext, last: Op) -> Op:
 
 
 def _report_unused_defaults(context: ModelContext, report: Report) -> None:
-    for key in ("n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio", "norm_eps"):
-        if key in context.model and key not in context.used:
-            span = context.model.where(key)
-            report.warning("W0203", f"model.{key} is not used", span, "every layer sets its own, or has no use for it")
-    key = "router_aux_loss_coef"
-    if key in context.hints and f"training_hints.{key}" not in context.used:
-        span = context.hints.where(key)
-        report.warning("W0203", f"training_hints.{key} is not used", span, "no layer has a router that reads it")
+    """Warns of model-wide values that no layer reads."""
+    defaults = ("n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio", "norm_eps")
+    unread = [
+        *((context.model, "model", key, key) for key in defaults),
+        *((context.embedding, "embedding", key, "embedding.rope") for key in ("rope_theta", "rope_scaling", "rope")),
+        (context.hints, "training_hints", "router_aux_loss_coef", "training_hints.router_aux_loss_coef"),
+    ]
+    for values, block, key, mark in unread:
+        if key in values and mark not in context.used:
+            why = "every layer sets its own, or has no use for it"
+            report.warning("W0203", f"{block}.{key} is not used", values.where(key), why, help=f"take {key} out")

@@ -141,10 +141,14 @@ def _check_tables(mixers: list[Op], report: Report) -> None:
             return
 
 
+def _shown(value: object) -> object:
+    return str(value) if isinstance(value, dict) else value
+
+
 def _check_coefficients(routers: list[Op], report: Report) -> None:
     balanced = any(op["load_balance_coef"] for op in routers)
-    for key in ("load_balance_coef", "z_loss", *(("score", "experts", "top_k") if balanced else ())):
-        values = {op[key]: op for op in routers}
+    for key in ("bias_correction", "load_balance_coef", "z_loss", *(("score", "experts", "top_k") if balanced else ())):
+        values = {_shown(op[key]): op for op in routers}
         if len(values) > 1:
             first, second = list(values)[:2]
             report.error(

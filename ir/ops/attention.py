@@ -10,6 +10,7 @@ from eulerc.ir.attending import (
     attention_facts,
     attention_slots,
     attention_state,
+    check_window,
     plain_options,
     resolve_heads,
 )
@@ -100,14 +101,7 @@ class Attention(Definition):
         heads = resolve_heads(values, context, report)
         if heads is None:
             return None
-        if "window_mode" in values and values.get("window") is None:
-            report.error(
-                "E0316",
-                "window_mode without a window",
-                values.where("window_mode"),
-                "has no effect without `window`",
-                help="add `window: N`, or take window_mode out",
-            )
+        check_window(values, report)
         attributes = {**heads, **plain_options(values)}
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from eulerc.ir.attending import PLAIN, attention_config, attention_facts, attention_slots, plain_options, resolve_heads
+from eulerc.ir.attending import (
+    PLAIN,
+    attention_config,
+    attention_facts,
+    attention_slots,
+    check_window,
+    plain_options,
+    resolve_heads,
+)
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
@@ -22,8 +30,6 @@ MLA_FIELDS: dict[str, Field] = {
     "norms": Field(Flag(), "RMSNorm on the latents.", True),
     "norm_eps": Field(EPS, "Added to the variance in the latents' norms.", 1e-6),
 }
-
-NOT_HERE = ("qk_norm",)
 
 
 @register
@@ -49,16 +55,9 @@ class LatentAttention(Definition):
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        for key in NOT_HERE:
-            if key in values:
-                report.error(
-                    "E0318",
-                    f"{key} does not combine with latent attention",
-                    values.where(key),
-                    "read by plain attention only",
-                    help="latent attention norms its latents: `mla.norms`",
-                )
-        heads = resolve_heads(values, context, report)
+        check_window(values, report)
+        check_plain_keys(values, report)
+        heads = resolve_heads(values, context, report, width="mla" not in values)
         if heads is None:
             return None
         sizes = (
@@ -125,6 +124,31 @@ class LatentAttention(Definition):
         if op["norms"]:
             fields["latent_norm_eps"] = op["norm_eps"]
         return {**fields, "head_dim": op["rope_dim"] or op["nope_dim"]}
+
+
+def check_plain_keys(values: Values, report: Report) -> None:
+    """Keys that only plain attention reads, and keys of norms that are not there."""
+    refused = {"qk_norm": "latent attention norms its latents: `mla.norms`"}
+    if "mla" in values:
+        refused["head_dim"] = "`mla` says the widths: nope_dim, rope_dim and v_dim"
+    for key, instead in refused.items():
+        if key in values:
+            report.error(
+                "E0318",
+                f"{key} does not combine with latent attention",
+                values.where(key),
+                "has no effect here",
+                help=instead,
+            )
+    mla = values.get("mla") or {}
+    if "norm_eps" in mla and mla.get("norms") is False:
+        report.error(
+            "E0344",
+            "norm_eps without norms",
+            values.where("mla.norm_eps"),
+            "the latents have no norms",
+            help="take norm_eps out",
+        )
 
 
 def latent_norm(name: str, width: int, present: bool) -> tuple[LocalTensor, ...]:

@@ -107,6 +107,7 @@ class SparseMoe(Definition):
         shared = resolve_shared(values, size, report)
         groups = values.get("groups")
         check_choice(values, groups, report)
+        check_correction(values, report)
         if activation is None or size is None:
             return None
         if values.get("bias"):
@@ -220,6 +221,20 @@ def correction(values: Values) -> dict[str, Any] | None:
     if given is None or not given.get("enabled", True):
         return None
     return {name: given.get(name, CORRECTION_FIELDS[name].default) for name in ("update_rate", "target_imbalance")}
+
+
+def check_correction(values: Values, report: Report) -> None:
+    """A correction that is off has no settings."""
+    given = values.get("bias_correction") or {}
+    for key in ("update_rate", "target_imbalance"):
+        if given.get("enabled") is False and key in given:
+            report.error(
+                "E0345",
+                f"{key} of a bias correction that is off",
+                values.where(f"bias_correction.{key}"),
+                "has no effect",
+                help=f"set enabled to true, or take {key} out",
+            )
 
 
 def resolve_shared(values: Values, size: int | None, report: Report) -> int:

@@ -84,6 +84,14 @@ class Wiring(Definition):
                     why,
                     help=f"set `type: parallel`, or take {key} out",
                 )
+        if attributes["position"] == "output" and "shared_norm" in values:
+            report.error(
+                "E0332",
+                "shared_norm without norms before the sublayers",
+                values.where("shared_norm"),
+                "norms stand on the outputs only",
+                help="take shared_norm out",
+            )
         if attributes["residual"] == "parallel" and attributes["position"] == "post":
             report.error(
                 "E0333",
