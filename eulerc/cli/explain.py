@@ -24,6 +24,7 @@ def explain(name: Annotated[str, typer.Argument(help="An error code, an op, or a
     if text is None:
         text = explain_key(name)
     if text is None:
-        suggestion = closest(name, [*definitions(), *keys()])
+        last_words = (path.rpartition(".")[2] for path in keys())
+        suggestion = closest(name, [*definitions(), *keys(), *last_words])
         fail(f"nothing is called {name}" + (f"; did you mean {suggestion}?" if suggestion else ""), 2)
     typer.echo(text.rstrip("\n"))

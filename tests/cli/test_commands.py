@@ -74,7 +74,7 @@ def test_help_names_every_command_and_version_is_printed() -> None:
         (["lint", "no/such/file.yaml"], "neither a file nor a preset; see `eulerc presets list`"),
         (["presets", "show", "gpt3"], "did you mean gpt2?"),
         (["presets", "copy", "nothing-like-it", "x.yaml"], "no preset is called nothing-like-it"),
-        (["explain", "widnow"], "did you mean"),
+        (["explain", "widnow"], "did you mean window?"),
         (["explain", "E9999"], "nothing is called E9999"),
         (["verify", "."], "has no eulerc.json"),
     ],
@@ -226,14 +226,14 @@ def test_stats_count_work_and_state_at_the_length_asked_for(spec: Path) -> None:
     [
         ("E0312", "# E0312: "),
         ("e0312", "# E0312: "),
-        ("mixer.attention", "softmax"),
+        ("mixer.attention", "dot-product"),
         ("n_kv_heads", "model.n_kv_heads"),
         ("embedding.rope_theta", "takes number"),
     ],
 )
 def test_codes_ops_and_keys_are_explained(name: str, words: str) -> None:
     text = printed("explain", name)
-    assert words in text or words in text.lower()
+    assert words in text
 
 
 def test_presets_are_listed_by_tier_and_shown_as_written() -> None:
@@ -377,8 +377,7 @@ def test_standard_input_a_preset_and_textual_ir_are_sources(spec: Path, out: Pat
     assert json.loads((tmp_path / "preset" / "config.json").read_text())["hidden_size"] == 576
     (tmp_path / "s.eir").write_text(printed("dump-ir", spec, "--stage", "module"), encoding="utf-8")
     build(tmp_path / "s.eir", tmp_path / "from_ir", "--weights", "none")
-    for name in ("config.json", "modeling_llama_like.py"):
-        assert (tmp_path / "from_ir" / name).read_bytes() == (out / name).read_bytes()
+    assert (tmp_path / "from_ir" / "config.json").read_bytes() == (out / "config.json").read_bytes()
     build("-", tmp_path / "piped_ir", "--weights", "none", stdin=(tmp_path / "s.eir").read_text())
     assert (tmp_path / "piped_ir" / "config.json").read_bytes() == (out / "config.json").read_bytes()
 
@@ -414,7 +413,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_verify_accepts_a_build(built: Path) -> None:
-    lines = printed("verify", built).splitlines()
+    result = run("verify", built)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
     assert len(lines) == 4
     assert all(line.startswith("ok ") for line in lines)
 

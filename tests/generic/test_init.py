@@ -1,0 +1,49 @@
+"""The emitted `_init_weights` draws from the distributions of the init plan."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from builds import VARIANTS, code, read
+
+from eulerc.ir.numbers import tensor_plan
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_fresh_models_have_the_planned_distributions(name: str) -> None:
+    _, module = read(VARIANTS[name])
+    generated = code(name)
+    (config,) = (
+        value
+        for key, value in vars(generated).items()
+        if key.endswith("Config") and value.__module__ == generated.__name__
+    )
+    (causal_lm,) = (value for key, value in vars(generated).items() if key.endswith("ForCausalLM"))
+    torch.manual_seed(0)
+    state = causal_lm(config(**_overrides(module))).state_dict()
+    for plan in tensor_plan(module):
+        values = state[plan.name].float()
+        if plan.init.kind == "normal":
+            std = float(plan.init.value)
+            error = std / plan.numel**0.5
+            assert abs(values.mean().item()) < 5 * error, plan.name
+            assert abs(values.std().item() - std) < 5 * error + 1e-7, plan.name
+            assert values.abs().max().item() < 7 * std, plan.name
+        else:
+            wanted = {"zeros": 0.0, "ones": 1.0}.get(plan.init.kind, float(plan.init.value))
+            assert torch.equal(values, torch.full_like(values, wanted)), plan.name
+
+
+def _overrides(module: object) -> dict[str, object]:
+    from eulerc.backends.hf.config_json import per_layer
+    from eulerc.backends.hf.emit.facts import Model
+    from eulerc.ir.core import Module
+
+    assert isinstance(module, Module)
+    model = Model(module)
+    return {"per_layer_config": per_layer(model)} if model.differing else {}
