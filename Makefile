@@ -41,8 +41,8 @@ snap: $(VENV)/.stamp ## rewrite every golden file, then show what changed
 docs: $(VENV)/.stamp ## compile every example of the documentation
 	$(PYTEST) -n $(JOBS) tests/docs
 
-bench: $(VENV)/.stamp ## time lint and build, and compare with plain writing
-	$(BIN)/python scripts/bench.py
+bench: $(VENV)/.stamp ## time the compiler and what it generates, beside transformers
+	$(BIN)/python benchmarks/run.py
 
 # The newest transformers runs in .venv; these are the oldest release that dense models need, and the one serving engines pin.
 compat: $(VENV)/.stamp .venv-compat-5.16.1/.stamp .venv-compat-5.19.0/.stamp ## load and generate with older transformers

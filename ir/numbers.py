@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from eulerc.ir.core import Module, Op, Symbol
-from eulerc.ir.definition import definition
+from eulerc.ir.definition import definition, definitions
+from eulerc.ir.fields import Number
 from eulerc.ir.tensors import Init, TensorPlan
 
 FINAL = {"rms_norm_eps": "final_norm_eps", "layer_norm_eps": "final_norm_eps"}
@@ -81,12 +83,20 @@ def _fields_of(template: Op) -> dict[str, Any]:
 
 def _op_fields(op: Op) -> dict[str, Any]:
     if op.name == "scale":
-        return {op["config"]: op["by"]}
+        return {op["config"]: float(op["by"])}
     if op.name == "softcap":
-        return {"final_logit_softcapping": op["cap"]}
+        return {"final_logit_softcapping": float(op["cap"])}
     if op.name == "dropout":
-        return {"hidden_dropout": op["p"]}
-    return definition(op.name).config_fields(op)
+        return {"hidden_dropout": float(op["p"])}
+    fields = definition(op.name).config_fields(op)
+    return {name: float(value) if name in _real_fields() else value for name, value in fields.items()}
+
+
+@cache
+def _real_fields() -> frozenset[str]:
+    """Config fields of real numbers, whose whole values are floats too: configs are checked for just that."""
+    fields = (field for kind in definitions().values() for field in kind.fields.values())
+    return frozenset(field.config for field in fields if field.config is not None and isinstance(field.kind, Number))
 
 
 def tensor_plan(module: Module) -> Iterator[TensorPlan]:

@@ -268,6 +268,8 @@ def template(world: World, with_let: bool) -> Drawn:
     if drawn["residual"].get("type") != "parallel":
         drawn["residual"].pop("shared_norm", None)
         drawn["residual"].pop("sum", None)
+    if position == "output":
+        drawn["residual"].pop("shared_norm", None)
     width = drawn["ffn"].get("intermediate_size")
     if isinstance(width, int) and draw(st.booleans()):
         drawn["params"] = {"width": width}
@@ -309,7 +311,8 @@ def plain(world: World) -> Drawn:
 
 
 def own_rope(world: World, drawn: Drawn) -> None:
-    choice = world.draw(st.sampled_from(["inherited", "inherited", "none", "own"]))
+    choices = ["inherited", "inherited", "none", *(["own"] if world.positional != "alibi" else [])]
+    choice = world.draw(st.sampled_from(choices))
     if choice == "none":
         drawn["rope"] = "none"
     elif choice == "own":
@@ -386,9 +389,9 @@ def feed_forward(world: World, with_let: bool) -> Drawn:
 
 def experts(world: World) -> Drawn:
     draw = world.draw
-    agreed = ("experts", "top_k", "router", "affinity", "load_balance_coef", "z_loss")
+    agreed = ("experts", "top_k", "router", "affinity", "load_balance_coef", "z_loss", "bias_correction")
     kind = by_axis("ffn")["moe"]
-    drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups", "bias_correction")))
+    drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups")))
     if not drawn.get("shared_experts"):
         drawn.pop("shared_size", None)
     if not world.routing or not world.balanced:
@@ -397,16 +400,24 @@ def experts(world: World) -> Drawn:
         word = draw(st.sampled_from(["router", "affinity"]))
         if draw(st.booleans()):
             routing[word] = draw(value(word, kind.fields[word].kind))
-        shared = {name: world.routing[name] for name in ("load_balance_coef", "z_loss") if name in world.routing}
-        shared = shared or {"load_balance_coef": 0.02 if world.balanced else 0}
-        if not world.routing and draw(st.booleans()):
-            shared["z_loss"] = draw(VALUES["z_loss"])
-        world.routing = routing | shared
+        shared = {name: world.routing[name] for name in agreed[4:] if name in world.routing}
+        world.routing = routing | (shared if world.routing else losses(world))
     drawn |= world.routing
     if draw(st.booleans()):
         drawn["groups"] = groups(draw, drawn["experts"], drawn["top_k"])
+    return drawn
+
+
+def losses(world: World) -> Drawn:
+    """What all MoE blocks of a model say alike."""
+    draw = world.draw
+    drawn: Drawn = {"load_balance_coef": 0.02 if world.balanced else 0}
+    if draw(st.booleans()):
+        drawn["z_loss"] = draw(VALUES["z_loss"])
     if draw(st.booleans()):
         drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))
+        if drawn["bias_correction"].get("enabled") is False:
+            drawn["bias_correction"] = {"enabled": False}
     return drawn
 
 

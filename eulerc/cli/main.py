@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
 from eulerc import __version__
 from eulerc.cli.build import build
@@ -58,7 +59,8 @@ def main() -> None:
         # File names may hold bytes that are no text.
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
     sys.excepthook = _fault
-    app()
+    # Calling `app` itself would put typer's own hook there.
+    get_command(app)()
 
 
 def _fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

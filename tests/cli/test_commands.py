@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from eulerc import __version__
@@ -19,7 +18,7 @@ SPEC = VARIANTS["llama"]
 COMMANDS = ["build", "lint", "dump-ir", "stats", "verify", "explain", "schema"]
 
 
-def run(*arguments: object, stdin: str | None = None) -> Result:
+def run(*arguments: object, stdin: str | None = None) -> Any:
     return CliRunner().invoke(app, [str(argument) for argument in arguments], input=stdin)
 
 
@@ -263,7 +262,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def build(spec: object, out: Path, *options: object, stdin: str | None = None) -> Result:
+def build(spec: object, out: Path, *options: object, stdin: str | None = None) -> Any:
     result = run("build", spec, "-o", out, *options, stdin=stdin)
     assert result.exit_code == 0, result.output
     assert (result.stdout, result.stderr.splitlines()[-1]) == ("", f"wrote {out}")

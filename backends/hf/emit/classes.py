@@ -17,6 +17,7 @@ ROTATIONS = {
     (True, "float32"): "apply_rotary_pos_emb_interleaved_float32",
     (True, "float32_rotation"): "apply_rotary_pos_emb_interleaved_float32",
 }
+PARTIAL = "apply_partial_rotary_pos_emb"
 EAGER = {"plain": "eager_attention_forward", "softcapped": "eager_softcapped_attention_forward"}
 
 
@@ -66,6 +67,11 @@ def _rotation(op: Op) -> str | None:
     return ROTATIONS[interleaved, precision]
 
 
+def _partial(rotation: str) -> str:
+    """The name of a rotation of a head's first dims only; a model may have several."""
+    return rotation.replace("apply_rotary", "apply_partial_rotary")
+
+
 def _slots(model: Model, op: Op) -> dict[str, str]:
     given = op["slots"]
     slots: dict[str, str] = {}
@@ -74,7 +80,7 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
             slots[slot] = str(given[name])
     rotation = _rotation(op)
     if rotation is not None:
-        slots["apply_rotary_pos_emb"] = "apply_partial_rotary_pos_emb" if op["facts"]["partial_rotary"] else rotation
+        slots["apply_rotary_pos_emb"] = _partial(rotation) if op["facts"]["partial_rotary"] else rotation
     if "eager" in given:
         slots["eager_attention_forward"] = EAGER[given["eager"]]
     if op["component"] == "sparse_moe":
@@ -88,9 +94,13 @@ def _slot_functions(model: Model, op: Op) -> list[Request]:
     if rotation is not None:
         requests.append(Request(component="apply_rotary", names=(rotation,)))
         if op["facts"]["partial_rotary"]:
-            slots = {"apply_rotary_pos_emb": rotation}
             requests.append(
-                Request(component="apply_partial_rotary", names=("apply_partial_rotary_pos_emb",), slots=slots)
+                Request(
+                    component="apply_partial_rotary",
+                    names=(PARTIAL,),
+                    slots={"apply_rotary_pos_emb": rotation},
+                    rename={PARTIAL: _partial(rotation)},
+                )
             )
     if "eager" in op["slots"]:
         requests.append(Request(component="eager_attention", names=(EAGER[op["slots"]["eager"]],)))
@@ -102,7 +112,9 @@ def moe_part_names(model: Model, op: Op) -> dict[str, str]:
     base = str(op.symbol).removesuffix("SparseMoe")
     names = {"TopKRouter": f"{base}TopKRouter", "GatedExperts": f"{base}Experts"}
     if op["facts"]["shared_experts"]:
-        names["GatedMLP"] = _shared_mlp(model) or f"{model.prefix}MLP"
+        taken = {str(other.symbol) for other in model.module.all("class")}
+        own = f"{model.prefix}MLP" if f"{model.prefix}MLP" not in taken else f"{model.prefix}SharedMLP"
+        names["GatedMLP"] = _shared_mlp(model) or own
     return names
 
 

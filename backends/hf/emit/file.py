@@ -93,7 +93,7 @@ def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, l
 def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relative: str | None = None) -> str:
     requests = class_requests(model)
     rotary = rotary_request(model)
-    positions = [rotary] if rotary else [alibi_request()] if model.alibi else []
+    positions = [*([rotary] if rotary else []), *([alibi_request()] if model.alibi else [])]
     linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
     losses = {"load_balancing_loss", "router_z_loss", "token_weights"}
     components = [

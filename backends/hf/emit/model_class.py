@@ -263,23 +263,28 @@ def _masks(emitter: Emitter, model: Model) -> None:
                 "causal_mask_mapping = create_layer_masks",
                 [argument[:-1].replace('"', "").replace(": ", "=") for argument in arguments],
             )
-            return
-        with emitter.indent("mask_kwargs = {"):
-            for argument in arguments:
-                emitter.line(argument)
-        emitter.line("}")
-        with emitter.indent("causal_mask_mapping = {"):
-            for kind in kinds:
-                emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs),')
-        emitter.line("}")
+        else:
+            _masks_by_kind(emitter, kinds, arguments)
     if model.alibi:
+        labels = "self.mask_labels" if model.windows_differ else "self.config.layer_types"
         with emitter.indent("causal_mask_mapping = {"):
-            emitter.line("kind: self.with_position_biases(")
+            emitter.line("label: self.with_position_biases(")
             with emitter.indent():
-                emitter.line("mask, inputs_embeds, past_key_values, layer_idx=self.config.layer_types.index(kind)")
+                emitter.line(f"mask, inputs_embeds, past_key_values, layer_idx={labels}.index(label)")
             emitter.line(")")
-            emitter.line("for kind, mask in causal_mask_mapping.items()")
+            emitter.line("for label, mask in causal_mask_mapping.items()")
         emitter.line("}")
+
+
+def _masks_by_kind(emitter: Emitter, kinds: list[str], arguments: tuple[str, ...]) -> None:
+    with emitter.indent("mask_kwargs = {"):
+        for argument in arguments:
+            emitter.line(argument)
+    emitter.line("}")
+    with emitter.indent("causal_mask_mapping = {"):
+        for kind in kinds:
+            emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs),')
+    emitter.line("}")
 
 
 def _position_biases(emitter: Emitter) -> None:
