@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -164,7 +165,10 @@ def measured(chosen: argparse.Namespace) -> Iterator[list[str]]:
     pairs = [pair for pair in PAIRS if pair.name in chosen.model]
     with tempfile.TemporaryDirectory(prefix="eulerc-bench-") as parent:
         for pair, dtype, attention in product(pairs, chosen.dtype, chosen.attention):
-            yield from rows(Setting(pair, attention, dtype, chosen.rounds, Path(parent)), chosen.work)
+            for row in rows(Setting(pair, attention, dtype, chosen.rounds, Path(parent)), chosen.work):
+                # The table takes minutes: what is there already can be read meanwhile
+                print(*row, sep="  ", file=sys.stderr, flush=True)
+                yield row
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ class World:
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
-        self.positional = draw(st.sampled_from(["rope", "rope", "rope", "alibi", "learned", "none"]))
+        self.positional = draw(st.sampled_from(["rope"] * 5 + ["alibi", "learned", "none"]))
         self.one_width = draw(st.booleans())
         """All heads have the model's width, so that ropes with one frequency table may be used."""
         self.float32_tables = draw(st.booleans())
@@ -227,18 +227,20 @@ def rope(world: World) -> Drawn:
     if (world.rope.get("scaling") or {}).get("type") == "longrope":
         # Its factors are as many as the model's rope rotates
         drawn.pop("partial", None)
-    if draw(st.booleans()):
+    if draw(st.sampled_from([True, True, False])):
         share = drawn.get("partial", world.rope.get("partial", 1.0))
         drawn["scaling"] = scaling(world, int(world.head_dim * share))
     return drawn
 
 
 def scaling(world: World, rotating: int) -> Drawn | None:
-    """A rope scaling; those whose frequencies belong to one width, of `rotating` dimensions, only where there is one."""
+    """A rope scaling; those made for one width, of `rotating` dimensions, only where there is one."""
     draw = world.draw
     kinds = [kind for kind in SCALING_KEYS if kind not in ("dynamic", "longrope")]
     kind = draw(
-        st.sampled_from([None, *kinds, "yarn", *(["dynamic", "longrope", "longrope"] if world.one_width else [])])
+        st.sampled_from(
+            [None, *kinds, "yarn", "llama3", *(["dynamic", "longrope", "longrope"] if world.one_width else [])]
+        )
     )
     if kind is None:
         return None
@@ -311,7 +313,7 @@ def plain(world: World) -> Drawn:
 
 
 def own_rope(world: World, drawn: Drawn) -> None:
-    choices = ["inherited", "inherited", "none", *(["own"] if world.positional != "alibi" else [])]
+    choices = ["inherited", "inherited", "none", *(["own", "own"] if world.positional != "alibi" else [])]
     choice = world.draw(st.sampled_from(choices))
     if choice == "none":
         drawn["rope"] = "none"

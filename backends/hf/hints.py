@@ -80,7 +80,7 @@ def training_arguments(hints: dict[str, Any]) -> dict[str, Any]:
     renamed = {
         "weight_decay": "weight_decay",
         "grad_clip": "max_grad_norm",
-        "warmup_steps_ratio": "warmup_ratio",
+        "warmup_steps_ratio": "warmup_steps",
         "checkpointing": "gradient_checkpointing",
     }
     return arguments | {ours: hints[key] for key, ours in renamed.items() if key in hints}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from eulerc.ir.span import Span
 
@@ -61,8 +61,10 @@ class Diagnostics:
 
     def add(self, diagnostic: Diagnostic) -> None:
         is_consequence = diagnostic.severity == "error" and diagnostic.primary.span in self._unreadable
-        if diagnostic not in self._seen and not is_consequence:
-            self._seen.add(diagnostic)
+        # Notes say which layers it concerns; the same again for other layers is nothing new.
+        said = evolve(diagnostic, notes=())
+        if said not in self._seen and not is_consequence:
+            self._seen.add(said)
             self.items.append(diagnostic)
 
     def mark_unreadable(self, span: Span) -> None:

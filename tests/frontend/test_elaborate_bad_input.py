@@ -389,26 +389,29 @@ NAMES = [
 ]
 
 
+@pytest.mark.parametrize("layout", ["single", "split"])
 @pytest.mark.parametrize("name", NAMES)
-def test_names_reach_generated_code_as_text_or_as_plain_identifiers_only(name: str) -> None:
+def test_names_reach_generated_code_as_text_or_as_plain_identifiers_only(name: str, layout: str) -> None:
     spec = yaml.safe_load(BASE)
     spec["model"] |= {"name": name, "family_hint": name}
     spec["meta"] = {"source": name, "description": name, "license": name}
-    result = checked(json.dumps(spec))
-    assert result.module is not None and result.loaded is not None
-    files = text_files(result.module, result.loaded, Options(tokenizer=False))
-    plain = json.loads(json.dumps(spec)) | {"model": spec["model"] | {"name": "kestrel", "family_hint": None}}
-    expected = checked(json.dumps(plain))
-    assert expected.module is not None and expected.loaded is not None
-    wanted = text_files(expected.module, expected.loaded, Options(tokenizer=False))
-    assert shape(files) == shape(wanted)
+    spec["training_hints"] = {"lr_peak": 0.1}
+    files = texts(spec, layout)
+    spec["model"] |= {"name": "kestrel", "family_hint": None}
+    assert shape(files) == shape(texts(spec, layout))
     assert json.loads(files["config.json"])["model_type"].isidentifier()
 
 
-def shape(files: dict[str, bytes]) -> list[str]:
-    """The kinds of syntax nodes of the modeling file, in order: what there is besides names and strings."""
-    (text,) = (data.decode() for name, data in files.items() if name.startswith("modeling_"))
-    return [type(node).__name__ for node in ast.walk(ast.parse(text))]
+def texts(spec: Any, layout: str) -> dict[str, bytes]:
+    result = checked(json.dumps(spec))
+    assert result.module is not None and result.loaded is not None
+    return text_files(result.module, result.loaded, Options(tokenizer=False, layout=layout))
+
+
+def shape(files: dict[str, bytes]) -> list[list[str]]:
+    """The kinds of syntax nodes of every Python file, in order: what there is besides names and strings."""
+    sources = [data.decode() for name, data in sorted(files.items()) if name.endswith(".py")]
+    return [[type(node).__name__ for node in ast.walk(ast.parse(source))] for source in sources]
 
 
 @pytest.mark.parametrize("name", ["class", "a b", "x\ny", "Ьаѕе", "a__2", "", "${x}", "9", "self", 'a"', "a-b"])

@@ -209,6 +209,16 @@ layer_schedule: [{template: block, repeat: 4}]
     assert found.notes == ("in template block, used by layer 2",)
 
 
+def test_one_mistake_in_a_template_that_depends_on_the_layer_is_told_once() -> None:
+    text = """layer_templates:
+  block:
+    mixer: {type: attention, attention: {n_kv_heads: 3, window: "${layer.index + 2}"}}
+    ffn: {type: gated_mlp}
+layer_schedule: [{template: block, repeat: 40}]
+"""
+    assert [item.code for item in linted(text).diagnostics] == ["E0312"]
+
+
 # include
 
 

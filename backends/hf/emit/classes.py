@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model, facts_of
+from eulerc.backends.hf.emit.fixup import norm_field
 from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.core import Op
@@ -41,8 +42,14 @@ def _request(model: Model, op: Op) -> Request:
         slots=_slots(model, op),
         rename={op["definition"]: str(op.symbol), "PreTrainedConfig": f"{model.prefix}Config"},
         drop_parameters=dropped(model, op),
-        per_layer=model.differing,
+        per_layer=_per_layer(model, op),
     )
+
+
+def _per_layer(model: Model, op: Op) -> frozenset[str]:
+    """Numbers that differ between layers; the eps of queries and keys does where the field that it shares does."""
+    shares = "qk_norm_eps" not in model.numbers["fields"] and norm_field(model, str(op.symbol)) in model.differing
+    return model.differing | ({"qk_norm_eps"} if shares else frozenset())
 
 
 def dropped(model: Model, op: Op) -> frozenset[str]:

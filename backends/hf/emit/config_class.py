@@ -49,7 +49,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "final_logit_softcapping": ("float", "Cap on the logits."),
     "hidden_dropout": ("float", "Dropout on the embedding and on every sublayer's output."),
     "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
-    "block_types": ("list[str]", "The class of every layer, by name."),
+    "block_types": ("list[str]", "The template of every layer, by name."),
     "position_offset": ("int", "Rows of the position table before position 0."),
 }
 STANDARD = frozenset(

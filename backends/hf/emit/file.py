@@ -11,6 +11,7 @@ from eulerc.backends.hf.emit.classes import alibi_request, class_requests, loss_
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
+from eulerc.backends.hf.emit.width import fitted
 from eulerc.backends.hf.imports import ImportSet
 from eulerc.backends.hf.link import link
 from eulerc.backends.hf.names import names_in
@@ -103,7 +104,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     ]
     auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
-    table = [model_class.layer_table(model)] if model.has_block_types else []
+    table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [model_class.layer_masks(model)] if model.windows_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
     tail = [*auxiliary, model_class.head_class(model), model_class.task_heads(model)]
@@ -125,7 +126,7 @@ def _assemble(
     exported: tuple[str, ...],
     relative: str | None = None,
 ) -> str:
-    body = "\n\n\n".join(text.strip("\n") for text in definitions) + "\n"
+    body = fitted("\n\n\n".join(text.strip("\n") for text in definitions) + "\n")
     listed = "__all__ = [\n" + "".join(f'    "{name}",\n' for name in sorted(set(exported))) + "]\n"
     head = pruned(imports.merge(ImportSet.parse("\n".join(more))), body).render()
     if relative is not None:

@@ -18,11 +18,13 @@ def adjusted(model: Model, item: Any) -> str:
         if str(op.symbol) == item.name and op["facts"].get("sliding_window") == "by_layer":
             text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", BY_LAYER, text)
     if "qk_norm_eps" not in model.numbers["fields"]:
-        field = _norm_field(model, item.name)
+        field = norm_field(model, item.name)
         text = re.sub(
             r"(config|sizes)\.qk_norm_eps", f"{'sizes' if field in model.differing else 'config'}.{field}", text
         )
     text = re.sub(r"\n +(softcap|sliding_window)=None,", "", text)
+    if text.count("self.config") == 1 and "dynamic_rope_update" not in text:
+        text = text.replace("        self.config = config\n", "")
     if "layer_idx: int" not in text and "class " in text:
         text = text.replace("(config, layer_idx)", "(config)").replace(
             "config,\n                layer_idx,\n", "config,\n"
@@ -30,7 +32,7 @@ def adjusted(model: Model, item: Any) -> str:
     return text
 
 
-def _norm_field(model: Model, name: str) -> str:
+def norm_field(model: Model, name: str) -> str:
     """The field of the norms' eps where queries and keys share it."""
     for template in model.templates.values():
         for op in template.ops:

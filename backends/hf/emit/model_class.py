@@ -143,7 +143,7 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
         for op in model.graph.ops:
             _graph_member(emitter, model, op)
         if model.ropes:
-            emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config=config)")
+            _rotary(emitter, model)
         if model.windows_differ:
             emitter.line(
                 "self.mask_labels = [mask_label(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
@@ -152,6 +152,16 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
         emitter.line()
         emitter.line("# Initialize weights and apply final processing")
         emitter.line("self.post_init()")
+
+
+def _rotary(emitter: Emitter, model: Model) -> None:
+    config = "config"
+    if len(model.ropes) == 1 and "head_dim" in model.differing:
+        block = next(name for name, op in zip(model.blocks, model.mixers, strict=True) if op.get("rope") is not None)
+        emitter.line("# Head widths differ between layers: the table takes that of a layer that rotates")
+        emitter.line(f'rotating = config.block_types.index("{block}")')
+        config = "config.per_layer_config[rotating]"
+    emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config={config})")
 
 
 def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
@@ -171,7 +181,7 @@ def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
 
 
 def _layers(emitter: Emitter, model: Model) -> None:
-    if model.has_block_types:
+    if len(model.layers) > 1:
         choice = f"{model.prefix.upper()}_LAYERS[config.block_types[layer_idx]]"
     else:
         choice = str(model.layers[0].symbol)
@@ -499,11 +509,10 @@ def _loss(emitter: Emitter, model: Model) -> None:
         )
     emitter.line()
     terms = _auxiliary_terms(model)
-    if not model.moe:
-        return
-    emitter.line("aux_loss = None")
     if not terms:
         return
+    if _balances(model):
+        emitter.line("aux_loss = None")
     with emitter.indent("if output_router_logits:"):
         for name, function, _ in terms:
             sizes = ["self.config.num_experts", "self.config.num_experts_per_tok"] if name == "aux_loss" else []
@@ -528,10 +537,14 @@ def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
     return terms
 
 
+def _balances(model: Model) -> bool:
+    return any(name == "aux_loss" for name, _, _ in _auxiliary_terms(model))
+
+
 def _return(emitter: Emitter, model: Model, output: str) -> None:
     with emitter.indent(f"return {output}("):
         emitter.line("loss=loss,")
-        if model.moe:
+        if _balances(model):
             emitter.line("aux_loss=aux_loss,")
         emitter.line("logits=logits,")
         emitter.line("past_key_values=outputs.past_key_values,")
