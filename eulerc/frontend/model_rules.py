@@ -100,6 +100,7 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     mixers = [op for template in templates for op in template.ops if definition(op.name).axis == "mixer"]
     _check_alibi(mixers, report)
     _check_tables(mixers, report)
+    _check_mscale(mixers, report)
     _check_coefficients([op for template in templates for op in template.ops if op.name == "ffn.moe"], report)
 
 
@@ -137,6 +138,22 @@ def _check_tables(mixers: list[Op], report: Report) -> None:
                 op.where("rope"),
                 "its frequencies are updated for one width",
                 help="give all rotating heads one width, or use yarn or linear scaling",
+            )
+            return
+
+
+def _check_mscale(mixers: list[Op], report: Report) -> None:
+    ropes = [(str(op["rope"]), int(op.get("rope_dim") or op["head_dim"])) for op in mixers if op["rope"] is not None]
+    for op in mixers:
+        scaling = op["rope"]["scaling"] if op["rope"] is not None else None
+        latent = op.name == "mixer.latent_attention"
+        if latent and len(set(ropes)) > 1 and "mscale_all_dim" in (scaling or {}):
+            report.error(
+                "E0346",
+                "mscale_all_dim in a model with several ropes",
+                op.where("mla") if "mla" in op.spans else op.span,
+                "these layers scale their scores by the one rope of the model",
+                help="set `scale` in these layers and take mscale_all_dim out, or give all layers one rope",
             )
             return
 
