@@ -143,6 +143,8 @@ class World:
         self.positional = draw(st.sampled_from(["rope"] * 5 + ["alibi", "learned", "none"]))
         self.one_width = draw(st.booleans())
         """All heads have the model's width, so that ropes with one frequency table may be used."""
+        self.one_latent_rope = not self.one_width and draw(st.booleans())
+        """All layers are latent attention with one rope, which may then have a temperature."""
         self.float32_tables = draw(st.booleans())
         self.model: Drawn = {}
         self.rope: Drawn = {}
@@ -248,6 +250,8 @@ def scaling(world: World, rotating: int) -> Drawn | None:
     every = draw(st.booleans())
     names = [*needed, *(name for name in optional if every or draw(st.booleans()))]
     factors = [1.0 + index / 4 for index in range(rotating // 2)]
+    if not (world.one_width or world.one_latent_rope):
+        names = [name for name in names if name != "mscale_all_dim"]
     return {"type": kind} | {
         name: factors if name in ("short_factor", "long_factor") else draw(value(name, SCALING_FIELDS[name].kind))
         for name in names
@@ -258,7 +262,7 @@ def template(world: World, with_let: bool) -> Drawn:
     draw = world.draw
     position = draw(st.sampled_from(list(definition("wiring").fields["position"].kind.meanings)))  # type: ignore[attr-defined]
     drawn: Drawn = {"mixer": {"type": "attention"}, "ffn": feed_forward(world, with_let)}
-    attention = latent(world) if not world.one_width and draw(st.booleans()) else plain(world)
+    attention = latent(world) if has_latents(world) else plain(world)
     if attention:
         drawn["mixer"]["attention"] = attention
     drawn["norm"] = norm(draw)
@@ -277,6 +281,10 @@ def template(world: World, with_let: bool) -> Drawn:
         drawn["params"] = {"width": width}
         drawn["ffn"]["intermediate_size"] = "${params.width}"
     return {name: block for name, block in drawn.items() if block}
+
+
+def has_latents(world: World) -> bool:
+    return world.one_latent_rope or (not world.one_width and bool(world.draw(st.booleans())))
 
 
 def shared_attention(world: World) -> Drawn:
@@ -313,7 +321,12 @@ def plain(world: World) -> Drawn:
 
 
 def own_rope(world: World, drawn: Drawn) -> None:
-    choices = ["inherited", "inherited", "none", *(["own", "own"] if world.positional != "alibi" else [])]
+    choices = [
+        "inherited",
+        "inherited",
+        "none",
+        *(["own", "own"] if world.positional != "alibi" and not world.one_latent_rope else []),
+    ]
     choice = world.draw(st.sampled_from(choices))
     if choice == "none":
         drawn["rope"] = "none"
@@ -326,14 +339,14 @@ def latent(world: World) -> Drawn:
     drawn = shared_attention(world)
     heads(world, drawn)
     own_rope(world, drawn)
-    if draw(st.booleans()):
+    if not world.one_latent_rope and draw(st.booleans()):
         drawn["latent_dim"] = draw(VALUES["latent_dim"])
         return drawn
     own = drawn.get("rope")
     rotates = own != "none" and (own is not None or world.positional == "rope")
     drawn["mla"] = {
         **draw(some_of(MLA_FIELDS, without=("rope_dim", "norm_eps"))),
-        "rope_dim": draw(st.sampled_from([4, 8])) if rotates else 0,
+        "rope_dim": draw(st.sampled_from([4] if world.one_latent_rope else [4, 8])) if rotates else 0,
     }
     if drawn["mla"].get("norms", True) and draw(st.booleans()):
         drawn["mla"]["norm_eps"] = draw(VALUES["eps"])
@@ -391,7 +404,16 @@ def feed_forward(world: World, with_let: bool) -> Drawn:
 
 def experts(world: World) -> Drawn:
     draw = world.draw
-    agreed = ("experts", "top_k", "router", "affinity", "load_balance_coef", "z_loss", "bias_correction")
+    agreed = (
+        "experts",
+        "top_k",
+        "router",
+        "affinity",
+        "load_balance_coef",
+        "z_loss",
+        "bias_correction",
+        "router_init_std",
+    )
     kind = by_axis("ffn")["moe"]
     drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups")))
     if not drawn.get("shared_experts"):

@@ -164,7 +164,13 @@ def _shown(value: object) -> object:
 
 def _check_coefficients(routers: list[Op], report: Report) -> None:
     balanced = any(op["load_balance_coef"] for op in routers)
-    for key in ("bias_correction", "load_balance_coef", "z_loss", *(("score", "experts", "top_k") if balanced else ())):
+    for key in (
+        "bias_correction",
+        "router_init_std",
+        "load_balance_coef",
+        "z_loss",
+        *(("score", "experts", "top_k") if balanced else ()),
+    ):
         values = {_shown(op[key]): op for op in routers}
         if len(values) > 1:
             first, second = list(values)[:2]
@@ -172,6 +178,6 @@ def _check_coefficients(routers: list[Op], report: Report) -> None:
                 "E0342",
                 f"{key} is {first} in one template and {second} in another",
                 values[second].where("affinity" if key == "score" else key),
-                "the router losses are those of the whole model",
+                "routers and their losses are set up for the whole model",
                 help=f"give all MoE layers the same {key}",
             )
