@@ -439,6 +439,8 @@ def losses(world: World) -> Drawn:
     if draw(st.booleans()):
         drawn["z_loss"] = draw(VALUES["z_loss"])
     if draw(st.booleans()):
+        drawn["router_init_std"] = draw(VALUES["router_init_std"])
+    if draw(st.booleans()):
         drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))
         if drawn["bias_correction"].get("enabled") is False:
             drawn["bias_correction"] = {"enabled": False}
