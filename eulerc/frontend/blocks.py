@@ -203,6 +203,4 @@ LATER: dict[str, str] = {
 
 LATER_TYPES: dict[str, tuple[str, ...]] = {
     "mixer": ("mamba", "retnet", "hyena", "branched", "ttt_layer"),
-    "residual": ("hyper_connection",),
-    "head": ("causal_lm_mtp",),
 }

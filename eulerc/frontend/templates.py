@@ -10,7 +10,7 @@ from attrs import evolve
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.environment import Environment
-from eulerc.frontend.expression import is_expression, mentions_layer, resolve
+from eulerc.frontend.expression import is_expression, mentions_layer, names_in, resolve
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
@@ -144,6 +144,7 @@ class Templates:
         declared = body.get("params")
         defaults = self._values("params", declared, layer)
         given = self._values("with", layer.parameters, layer)
+        self._report_unread(name, body, declared)
         for key in given:
             if key not in defaults:
                 suggestion = closest(key, defaults)
@@ -156,6 +157,21 @@ class Templates:
                     help=f"did you mean {suggestion}?" if suggestion else f"it has {', '.join(defaults) or 'none'}",
                 )
         return {**defaults, **given}
+
+    def _report_unread(self, name: str, body: tree.Mapping, declared: tree.Node | None) -> None:
+        """Warns of parameters that no expression of the template reads."""
+        if not isinstance(declared, tree.Mapping):
+            return
+        read = names_in(tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span))
+        for entry in declared:
+            if f"params.{entry.key}" not in read:
+                self.reader.diagnostics.warning(
+                    "W0502",
+                    f"parameter {entry.key} of template {name} is not read",
+                    entry.key_span,
+                    "changes nothing",
+                    help=f"write ${{params.{entry.key}}} where it belongs, or take it out",
+                )
 
     def _values(self, where: str, node: tree.Node | None, layer: Layer) -> dict[str, tree.Node]:
         if node is None:
