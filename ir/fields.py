@@ -79,6 +79,10 @@ class Integer(Kind):
         return (self.minimum, self.minimum + 1)
 
 
+LARGEST = 1e18
+"""No quantity of a model is larger, and every whole number up to it fits the IR's 64 bits."""
+
+
 @frozen
 class Number(Kind):
     minimum: float | None = None
@@ -92,6 +96,8 @@ class Number(Kind):
             return "is not a number"
         if not math.isfinite(value):
             return "is not finite"
+        if abs(value) > LARGEST:
+            return f"is beyond {LARGEST:g}"
         if self.minimum is not None and (value < self.minimum or (self.exclusive and value == self.minimum)):
             return f"is not {_range(self.minimum, None, self.exclusive)}"
         if self.below is not None and value >= self.below:
