@@ -215,6 +215,18 @@ VARIANTS: dict[str, str] = {
         block("scale: '${1 / (layer.index + 2)}'", "type: gated_mlp, intermediate_size: '${32 * (layer.index + 1)}'"),
         "  - {template: block, repeat: 3, override_at: [{layers: 1, attention: {window: 5}}]}",
     ),
+    "scaled_rope_and_heads": spec(
+        "scaled_rope_and_heads",
+        block("n_heads: 4, head_dim: 16", name="many") + block("n_heads: 2, head_dim: 16", name="few"),
+        "  - {pattern: [many, few], repeat: 2}",
+        embedding=f"  positional: rope\n  rope: {{scaling: {YARN}}}",
+    ),
+    "scaled_ropes_and_heads": spec(
+        "scaled_ropes_and_heads",
+        block("n_heads: 4, head_dim: 16", name="many")
+        + block(f"n_heads: 2, head_dim: 16, rope: {{theta: 500.0, scaling: {YARN}}}", name="few"),
+        "  - {pattern: [many, few], repeat: 2}",
+    ),
     "mla_window": spec("mla_window", block("latent_dim: 24, window: 6")),
     "mamba_by_name": spec("mamba rwkv"),
 }

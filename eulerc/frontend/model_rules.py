@@ -129,15 +129,16 @@ def _check_tables(mixers: list[Op], report: Report) -> None:
             help="set `precision: float32` in all layers, or in none",
         )
     widths = {int(op.get("rope_dim") or op["head_dim"]) for op in ropes}
+    several = len({str(op["rope"]) for op in ropes}) > 1 and len({int(op["n_heads"]) for op in mixers}) > 1
     for op in ropes:
         scaling = op["rope"]["scaling"]
-        if len(widths) > 1 and scaling is not None and scaling["type"] in ("dynamic", "longrope"):
+        if (several or len(widths) > 1) and scaling is not None and scaling["type"] in ("dynamic", "longrope"):
             report.error(
                 "E0341",
-                f"{scaling['type']} rope over heads of different widths",
+                f"{scaling['type']} rope over heads of different {'widths' if len(widths) > 1 else 'numbers'}",
                 op.where("rope"),
-                "its frequencies are updated for one width",
-                help="give all rotating heads one width, or use yarn or linear scaling",
+                "its frequencies are updated for one shape of heads",
+                help="give all layers one width and number of heads, or use yarn or linear scaling",
             )
             return
 

@@ -162,7 +162,7 @@ def rotary_request(model: Model) -> Request | None:
     facts: dict[str, Any] = {
         "partial_rotary": any(op["partial"] != 1.0 for op in model.ropes),
         "rope_in_float32": any(op["precision"] == "float32" for op in model.ropes),
-        "rope_layers": PRESENT if several and "head_dim" in model.differing else None,
+        "rope_layers": PRESENT if several and model.tables_read_layers else None,
     }
     component, definition = (
         ("nested_rotary_embedding", "NestedRotaryEmbedding") if several else ("rotary_embedding", "RotaryEmbedding")

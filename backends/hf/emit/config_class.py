@@ -92,7 +92,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
         values["output_router_logits"] = False
     if model.rope_parameters is not None:
         values["rope_parameters"] = model.rope_parameters
-    if len(model.ropes) > 1 and "head_dim" in model.differing:
+    if len(model.ropes) > 1 and model.tables_read_layers:
         values["rope_layers"] = _rope_layers(model)
     if model.has_block_types:
         values["block_types"] = None

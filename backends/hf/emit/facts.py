@@ -138,6 +138,12 @@ class Model:
         return {label: str(op["rope"]) for label, op in pairs if isinstance(op.get("rope"), Symbol)}
 
     @cached_property
+    def tables_read_layers(self) -> bool:
+        """Whether a rotary table needs the numbers of a layer: scaled ones read the number of heads, all the width."""
+        scaled = any(op["scaling"] is not None for op in self.ropes)
+        return "head_dim" in self.differing or (scaled and "num_attention_heads" in self.differing)
+
+    @cached_property
     def rope_parameters(self) -> dict[str, Any] | None:
         tables = {str(op.symbol): rope_parameters(dict(op.attributes)) for op in self.ropes}
         if not tables:

@@ -156,11 +156,15 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
 
 def _rotary(emitter: Emitter, model: Model) -> None:
     config = "config"
-    if len(model.ropes) == 1 and "head_dim" in model.differing:
-        block = next(name for name, op in zip(model.blocks, model.mixers, strict=True) if op.get("rope") is not None)
-        emitter.line("# Head widths differ between layers: the table takes that of a layer that rotates")
-        emitter.line(f'rotating = config.block_types.index("{block}")')
-        config = "config.per_layer_config[rotating]"
+    if len(model.ropes) == 1 and model.tables_read_layers:
+        emitter.line("# Heads differ between layers: the table takes the numbers of a layer that rotates")
+        config = "config.per_layer_config[0]"
+        if model.has_block_types:
+            block = next(
+                name for name, op in zip(model.blocks, model.mixers, strict=True) if op.get("rope") is not None
+            )
+            emitter.line(f'rotating = config.block_types.index("{block}")')
+            config = "config.per_layer_config[rotating]"
     emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config={config})")
 
 
