@@ -66,7 +66,8 @@ class LatentAttention(Definition):
         if sizes is None or not check_rank(sizes, values, context, report):
             return None
         rope = resolve_rope(values, context, sizes["rope_dim"] or 2, report)
-        sizes = settle_rope(sizes, rope, values, report)
+        if not check_rope_part(sizes["rope_dim"], rope, values, report):
+            return None
         attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
         attributes |= {"rope": rope, "alibi": context.positional == "alibi"}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
@@ -202,17 +203,19 @@ def check_rank(sizes: dict[str, Any], values: Values, context: ModelContext, rep
     return False
 
 
-def settle_rope(sizes: dict[str, Any], rope: dict[str, Any] | None, values: Values, report: Report) -> dict[str, Any]:
+def check_rope_part(rope_dim: int, rope: dict[str, Any] | None, values: Values, report: Report) -> bool:
     """A rope part exists just where something rotates."""
-    if rope is None and sizes["rope_dim"]:
+    if (rope is None) == (rope_dim == 0):
+        return True
+    if rope is None:
         report.error(
             "E0321",
-            f"rope_dim {sizes['rope_dim']} where nothing rotates",
+            f"rope_dim {rope_dim} where nothing rotates",
             values.where("mla.rope_dim"),
             "these layers have no rope",
             help="set rope_dim to 0, or give the layers a rope",
         )
-    if rope is not None and not sizes["rope_dim"]:
+    else:
         report.error(
             "E0321",
             "rope_dim 0 where the layers rotate",
@@ -220,4 +223,4 @@ def settle_rope(sizes: dict[str, Any], rope: dict[str, Any] | None, values: Valu
             "leaves nothing to rotate",
             help="give rope_dim an even width, or set `rope: none`",
         )
-    return sizes
+    return False
