@@ -1,9 +1,22 @@
-"""The families under test."""
+"""The families under test: every `Family` that a module of this package defines."""
 
 from __future__ import annotations
 
-from tests.families.dense import GPT2, LLAMA, OLMO2, PHI, QWEN3
-from tests.families.routed import DEEPSEEK_V3, MIXTRAL
-from tests.families.windowed import COHERE2, GEMMA2, MISTRAL
+from importlib import import_module
+from pathlib import Path
 
-FAMILIES = (GPT2, LLAMA, MISTRAL, QWEN3, GEMMA2, OLMO2, PHI, COHERE2, MIXTRAL, DEEPSEEK_V3)
+from tests.families.harness import Family
+
+
+def _gathered() -> tuple[Family, ...]:
+    families: dict[str, Family] = {}
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        if path.stem.startswith(("test_", "__", "catalogue")):
+            continue
+        for value in vars(import_module(f"tests.families.{path.stem}")).values():
+            if isinstance(value, Family):
+                assert families.setdefault(value.name, value) is value, value.name
+    return tuple(families.values())
+
+
+FAMILIES = _gathered()

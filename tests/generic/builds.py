@@ -15,22 +15,9 @@ from eulerc.api import Loaded, compile, load
 from eulerc.backends.hf.build import Options, build
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.ir.core import Module
+from tests.variants import VARIANTS as VARIANTS
 
 ROOT = Path(tempfile.mkdtemp(prefix="eulerc_builds_"))
-
-
-def variants() -> dict[str, str]:
-    """The tiny specs by name."""
-    path = Path(__file__).parents[1] / "variants.py"
-    module_spec = importlib.util.spec_from_file_location("eulerc_variants", path)
-    assert module_spec is not None and module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    found: dict[str, str] = module.VARIANTS
-    return found
-
-
-VARIANTS = variants()
 
 
 def read(text: str, name: str = "spec.yaml", stage: str = "module") -> tuple[Loaded, Module]:

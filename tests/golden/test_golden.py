@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from eulerc.backends.hf.build import Options, text_files
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.ir.core import Module
 from eulerc.ir.printer import print_module
+from tests.variants import VARIANTS as SPECS
 
 FOLDER = Path(__file__).parent
 UPDATE = os.environ.get("EULERC_SNAP") == "1"
@@ -34,12 +34,8 @@ NAMES = (*PRESETS, *VARIANTS)
 
 
 def variant(name: str) -> bytes:
-    """The text of a tiny spec of `tests/variants.py`."""
-    module_spec = importlib.util.spec_from_file_location("eulerc_variants", FOLDER.parent / "variants.py")
-    assert module_spec is not None and module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    module_spec.loader.exec_module(module)
-    return str(module.VARIANTS[name]).encode()
+    """The text of a tiny spec of `tests/variants`."""
+    return SPECS[name].encode()
 
 
 @cache

@@ -13,7 +13,8 @@ import pytest
 
 from eulerc.api import build
 from tests.hf_suite.library_tests import prepare
-from tests.variants import ALTERNATING, VARIANTS
+from tests.variants import VARIANTS
+from tests.variants.core import ALTERNATING
 
 HERE = Path(__file__).parent
 # The library asks for two layers at most.

@@ -7,6 +7,8 @@ from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
+from eulerc.backends.hf.component_file import component_file, forward_parameters
+from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.naming import class_prefix, stem
@@ -31,6 +33,12 @@ SIZES = re.compile(r"\bsizes\.(\w+)")
 def component_source(name: str) -> str:
     """The text of a component file."""
     return (files("eulerc.backends.hf.components") / f"{name}.py").read_text(encoding="utf-8")
+
+
+def parameters_of(class_op: Op) -> tuple[str, ...]:
+    """The parameters of a class's `forward`, as its component declares them."""
+    source = parse(component_source(class_op["component"]), class_op["component"])
+    return forward_parameters(component_file(source), class_op["definition"])
 
 
 class Model:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
-from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.facts import Model, parameters_of
 from eulerc.ir.core import Op, Value
 from eulerc.ir.definition import definition
 
@@ -142,9 +142,9 @@ class _Wiring:
             self.emitter.line(f"{target} = self.{op['module']}({source})")
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
-        names = ["position_embeddings", "attention_mask", "past_key_values"]
-        if "position_embeddings" in dropped(self.model, self.classes[op["class"]]):
-            del names[0]
+        """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""
+        kind = self.classes[op["class"]]
+        names = [name for name in parameters_of(kind)[1:] if name not in dropped(self.model, kind)]
         return [f"hidden_states={source}", *(f"{name}={name}" for name in names), "**kwargs"]
 
     def _add(self, op: Op, index: int) -> None:
