@@ -20,6 +20,8 @@ SCORES = {
     "sqrt_softplus": "square root of softplus (DeepSeek-V4)",
 }
 
+DTYPE = Choice(meanings={"float32": "float32 in a model of any dtype", "model": "that of the model"})
+
 GROUP_FIELDS: dict[str, Field] = {
     "count": Field(Integer(), "Groups that the experts are split into."),
     "limit": Field(Integer(), "Groups a token may choose experts from."),
@@ -38,6 +40,7 @@ CORRECTION_FIELDS: dict[str, Field] = {
     "target_imbalance": Field(
         Number(0), "Relative deviation of an expert's load from the mean that leaves its bias alone.", 0.0, "train"
     ),
+    "dtype": Field(DTYPE, "Dtype in which the bias is kept.", "float32"),
 }
 
 
@@ -52,6 +55,7 @@ class SparseMoe(Definition):
         "normalize": True,
         "scale": None,
         "router_float32": False,
+        "weights_dtype": "float32",
         "z_loss": 0.0,
         "router_jitter": 0.0,
         "router_init_std": None,
@@ -77,6 +81,7 @@ class SparseMoe(Definition):
         Block(fields=CORRECTION_FIELDS), "Balance by a bias instead of a loss (Wang et al. 2024).", None
     )
     router_float32 = Field(Flag(), "Compute the router's logits in float32.", False)
+    weights_dtype = Field(DTYPE, "Dtype in which the routed weights reach the experts.", "float32")
     shared_experts = Field(Integer(0), "Experts that every token uses, merged into one wide unit.", 0)
     shared_size = Field(
         Integer(),
@@ -120,6 +125,7 @@ class SparseMoe(Definition):
             "normalize",
             "scale",
             "router_float32",
+            "weights_dtype",
             "z_loss",
             "router_jitter",
             "router_init_std",
@@ -143,9 +149,8 @@ class SparseMoe(Definition):
         router_std = Init("normal", Decimal(str(op["router_init_std"]))) if op["router_init_std"] else std
         tensors = [LocalTensor("gate.weight", (experts, hidden_size), router_std)]
         if op["bias_correction"] is not None:
-            tensors.append(
-                LocalTensor("gate.e_score_correction_bias", (experts,), Init("zeros"), "float32", buffer=True)
-            )
+            dtype = None if op["bias_correction"]["dtype"] == "model" else "float32"
+            tensors.append(LocalTensor("gate.e_score_correction_bias", (experts,), Init("zeros"), dtype, buffer=True))
         tensors.append(LocalTensor("experts.gate_up_proj", (experts, 2 * size, hidden_size), std))
         tensors.append(LocalTensor("experts.down_proj", (experts, hidden_size, size), std))
         if op["shared_size"]:
@@ -172,6 +177,7 @@ class SparseMoe(Definition):
             "group_score": op["groups"] and op["groups"]["score"],
             "router_bias": op["bias_correction"] is not None,
             "router_in_float32": op["router_float32"],
+            "router_weights_dtype": op["weights_dtype"],
             "shared_experts": bool(op["shared_size"]),
             "router_jitter_noise": op["router_jitter"] > 0,
             "takes_intermediate_size": True,
@@ -220,7 +226,9 @@ def correction(values: Values) -> dict[str, Any] | None:
     given = values.get("bias_correction")
     if given is None or not given.get("enabled", True):
         return None
-    return {name: given.get(name, CORRECTION_FIELDS[name].default) for name in ("update_rate", "target_imbalance")}
+    return {
+        name: given.get(name, CORRECTION_FIELDS[name].default) for name in ("update_rate", "target_imbalance", "dtype")
+    }
 
 
 def check_correction(values: Values, report: Report) -> None:

@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "takes_intermediate_size": False,
     "router_score": "softmax",
     "router_in_float32": False,
+    "router_weights_dtype": "float32",
     "router_bias": False,
     "n_group": None,
     "group_score": "top2",

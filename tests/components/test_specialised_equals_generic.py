@@ -127,6 +127,7 @@ ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
 ROUTER_FACTS: dict[str, tuple[Any, ...]] = {
     "router_score": ("softmax", "sigmoid", "sqrt_softplus"),
     "router_in_float32": FLAG,
+    "router_weights_dtype": ("float32", "model"),
     "router_bias": FLAG,
     "n_group": (None, 4),
     "group_score": ("top2", "max"),

@@ -113,7 +113,7 @@ VALUES: dict[str, list[Any]] = {
         {"type": "layernorm", "bias": True},
     ],
     "groups": [{"count": 4, "limit": 2}, {"count": 4, "limit": 2, "score": "max"}],
-    "bias_correction": [{"enabled": True}, {"update_rate": 0.5}, {"target_imbalance": 0.5}],
+    "bias_correction": [{"enabled": True}, {"update_rate": 0.5}, {"target_imbalance": 0.5}, {"dtype": "model"}],
     "activation": ["relu", "gelu_new"],
     "shared_size": [48],
     "n_kv_heads": [1, 2, 3],

@@ -12,7 +12,7 @@ DEEPSEEK_MOE = (
 MLA = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}, rope: {interleaved: true}"
 LOSSES = (
     "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, z_loss: 0.1, router_jitter: 0.1, normalize: false, "
-    "shared_experts: 2}"
+    "shared_experts: 2, weights_dtype: model, bias_correction: {dtype: model}}"
 )
 YARN = "{type: yarn, factor: 4.0, original_max_position_embeddings: 16, mscale: 0.7, mscale_all_dim: 0.7}"
 LLAMA3 = (

@@ -73,4 +73,6 @@ class TopKRouter(nn.Module):
                 top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
         if self.config.routed_scaling_factor is not None:
             top_k_weights = top_k_weights * self.routed_scaling_factor
+        if self.config.router_weights_dtype == "model":
+            top_k_weights = top_k_weights.to(hidden_states.dtype)
         return router_logits, top_k_weights, top_k_index

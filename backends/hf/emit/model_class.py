@@ -32,7 +32,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line("_can_compile_fullgraph = True")
         emitter.line("_supports_attention_backend = True")
         _recorded(emitter, model)
-        if any(op["bias_correction"] is not None for op in model.moe):
+        if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
             emitter.line('_keep_in_fp32_modules_strict = ["e_score_correction_bias"]')
         _init_weights(emitter, model)
     return emitter.text()
