@@ -1,11 +1,11 @@
-"""Families whose routers take the softmax of all experts: Qwen 3 MoE, OLMoE, FlexOlmo."""
+"""Families whose routers take the softmax of all experts: Qwen 3 MoE, OLMoE, FlexOlmo, Mellum."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
-from tests.families.harness import GONE, Case, Family, Feature
+from tests.families.harness import GONE, Case, Family, Feature, Spec
 from tests.families.specs import LIBRARY, block, document
 
 MOE = f"{FFN}.moe"
@@ -192,5 +192,73 @@ FLEX_OLMO = Family(
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
         Feature("rope theta", {"embedding.rope_theta": GONE}, case="biased"),
+    ),
+)
+
+YARN = {"factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 32.0, "beta_slow": 1.0}
+
+
+def mellum_templates(**attention: Any) -> dict[str, Spec]:
+    """A dense local layer, a sparse local and a sparse global one; local and global ropes differ."""
+    local = {"qk_norm": "head", "window": 8, **attention}
+    wide = {"qk_norm": "head", "rope": {"theta": 500000.0, "scaling": {"type": "yarn", **YARN}}, **attention}
+    return {
+        "dense": block(local),
+        "local": block(local, routed(expert_size=32)),
+        "global": block(wide, routed(expert_size=32)),
+    }
+
+
+MELLUM_SIZES = {
+    **SIZES,
+    "head_dim": 16,
+    "moe_intermediate_size": 32,
+    "router_aux_loss_coef": 0.02,
+    "sliding_window": 8,
+    "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+    "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+    "rope_parameters": {
+        "full_attention": {"rope_type": "yarn", "rope_theta": 500000.0, **YARN},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+    },
+}
+MELLUM_LAYERS = [{"pattern": ["dense", "global", "local", "global"]}]
+
+MELLUM = Family(
+    name="mellum",
+    config="MellumConfig",
+    model="MellumForCausalLM",
+    losses={"output_router_logits": True},
+    cases={
+        "base": Case(
+            document("mellum_tiny", mellum_templates(), MELLUM_LAYERS, model={"head_dim": 16}, head=UNTIED),
+            MELLUM_SIZES,
+        ),
+        "biased": Case(
+            document(
+                "mellum_biased",
+                mellum_templates(qkv_bias=True, out_bias=True),
+                MELLUM_LAYERS,
+                model={"head_dim": 16, "n_kv_heads": 1, "norm_eps": 0.01},
+            ),
+            {
+                **MELLUM_SIZES,
+                "num_key_value_heads": 1,
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "tie_word_embeddings": True,
+            },
+        ),
+    },
+    features=(
+        Feature("norm of queries and keys", {f"{ATTENTION}.qk_norm": GONE}),
+        Feature("scaled rope of the global layers", {f"{ATTENTION}.rope.scaling": GONE}),
+        Feature("base of the global layers", {f"{ATTENTION}.rope.theta": GONE}),
+        Feature("window", {f"{ATTENTION}.window": 9}),
+        Feature("weights divided by their sum", {f"{MOE}.normalize": False}),
+        Feature("dense first layer", {"layer_schedule": [{"pattern": ["local", "global"], "repeat": 2}]}),
+        Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
+        Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
+        Feature("eps", {"model.norm_eps": GONE}, case="biased"),
     ),
 )
