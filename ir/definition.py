@@ -8,7 +8,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from attrs import frozen
+from attrs import field, frozen
 
 from eulerc.ir.core import Op, StateType, TensorType
 from eulerc.ir.fields import Field
@@ -46,12 +46,18 @@ class Cost:
 
 @frozen
 class ClassBinding:
-    """How an op becomes a module: which definition of which component, on which facts."""
+    """How an op becomes a module: which definition of which component, on which facts.
+
+    `base` is the library's usual word for such a class, where the component's own name says more. `init` says how the
+    parameters start that the library's `_init_weights` does not know or starts otherwise: `zeros` or `ones` by name.
+    """
 
     component: str
     definition: str
-    facts: Mapping[str, Any]
-    slots: Mapping[str, Any]
+    facts: Mapping[str, Any] = field(factory=dict)
+    slots: Mapping[str, Any] = field(factory=dict)
+    base: str | None = None
+    init: Mapping[str, str] = field(factory=dict)
 
 
 def linear(name: str, inputs: int, outputs: int, bias: bool, weight: Init) -> tuple[LocalTensor, ...]:
@@ -66,6 +72,7 @@ class Definition:
     `implicit` holds the attributes that the textual IR leaves out where they have these values.
     `axis` is the YAML key under a template whose `type` selects this op (`mixer`, `ffn`, `norm`); `yaml_type` is that
     type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
+    The result of a `pure` op depends on operands and attributes alone: equal ones of a block are merged.
     """
 
     name: ClassVar[str]
@@ -77,6 +84,7 @@ class Definition:
     level_fields: ClassVar[Mapping[str, Field]] = {}
     module_name: ClassVar[str | None] = None
     implicit: ClassVar[Mapping[str, Any]] = {}
+    pure: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
@@ -90,6 +98,11 @@ class Definition:
     @classmethod
     def check(cls, op: Op, context: ModelContext, report: Report) -> None:
         """Domain rules on the attributes of one op."""
+
+    @classmethod
+    def option(cls, op: Op, name: str) -> Any:
+        """An attribute of the op, or the value that it has where it is left out."""
+        return op.get(name, cls.implicit[name])
 
     @classmethod
     def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:

@@ -270,6 +270,10 @@ class Field:
         return schema
 
 
+EPS = Number(0, 1, exclusive=True)
+"""What norms add to a variance."""
+
+
 def object_schema(fields: Mapping[str, Field]) -> dict[str, Any]:
     """The JSON Schema of a mapping with these fields."""
     return {

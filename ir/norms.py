@@ -1,13 +1,17 @@
-"""What norms have in common: their YAML types, and the norm on queries and keys."""
+"""Norms outside the `norm` of a template: on queries and keys, on the embedding."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
-from eulerc.ir.fields import Choice, Field, Flag, Number
+from eulerc.ir.core import Op
+from eulerc.ir.definition import Definition, definition
+from eulerc.ir.fields import Choice, Field
+from eulerc.ir.ops.layer_norm import LayerNorm
+from eulerc.ir.ops.rms_norm import RMSNorm
 
-NORM_TYPES = {"rmsnorm": "norm.rms", "layernorm": "norm.layer"}
+KINDS: dict[str, type[Definition]] = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}
 
 NORM_TYPE = Choice(
     meanings={
@@ -15,22 +19,41 @@ NORM_TYPE = Choice(
         "layernorm": "mean and variance (Ba et al. 2016)",
     }
 )
-EPS = Number(0, 1, exclusive=True)
+
+NORM_FIELDS: dict[str, Field] = {
+    "type": Field(NORM_TYPE, "Kind of norm; rmsnorm if not set.", None),
+    **LayerNorm.fields,
+    **RMSNorm.fields,
+}
+"""The keys of a norm in a block of its own: those of every kind."""
+
+
+def nested_norm(key: str, values: Values, context: ModelContext, report: Report, **defaults: Any) -> Op | None:
+    """The norm that the block `key` describes; keys of another kind of norm are reported."""
+    given = values.get(key)
+    word = given.get("type") or "rmsnorm"
+    kind = KINDS[word]
+    for name in given:
+        if name != "type" and name in NORM_FIELDS and name not in kind.fields:
+            report.error(
+                "E0317",
+                f"{name} is not a property of {word}",
+                values.where(f"{key}.{name}"),
+                "has no effect here",
+                help=f"take {name} out",
+            )
+    own = {name: value for name, value in {**defaults, **given}.items() if name in kind.fields}
+    spans = {name: values.where(f"{key}.{name}") for name in own}
+    return kind.lower(Values(own, spans, values.where(key), kind.fields), context, report)
 
 
 def qk_norm_fields() -> dict[str, Field]:
-    return {
-        "type": Field(NORM_TYPE, "Kind of norm; rmsnorm if not set.", None),
-        "over": Field(
-            Choice(meanings={"head": "each head by itself", "full": "the whole projection"}),
-            "What is normalised.",
-            "head",
-        ),
-        "eps": Field(EPS, "Added to the variance; `model.norm_eps` if not set.", None),
-        "unit_offset": Field(Flag(), "RMSNorm: the weight is stored as its difference from 1.", False),
-        "float32_weight": Field(Flag(), "Multiply by the weight in float32, before rounding.", False),
-        "bias": Field(Flag(), "LayerNorm: a bias.", False),
-    }
+    """The keys of a norm on queries and keys."""
+    over = Field(
+        Choice(meanings={"head": "each head by itself", "full": "the whole projection"}), "What is normalised.", "head"
+    )
+    bias = Field(LayerNorm.fields["bias"].kind, "LayerNorm: a bias.", False)
+    return {"type": NORM_FIELDS["type"], "over": over, **NORM_FIELDS, "bias": bias}
 
 
 def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> dict[str, Any] | None:
@@ -39,23 +62,10 @@ def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> di
     if given is None:
         return None
     given = {"over": given} if isinstance(given, str) else given
-    name = NORM_TYPES[given.get("type") or "rmsnorm"]
-    inherits = given.get("eps") is None
-    attributes: dict[str, Any] = {
-        "norm": name,
-        "over": given.get("over", "head"),
-        "eps": context.norm_eps(name) if inherits else float(given["eps"]),
-        "inherits_eps": inherits,
-        "float32_weight": given.get("float32_weight", False),
-    }
-    unused = "bias" if name == "norm.rms" else "unit_offset"
-    if given.get(unused):
-        report.error(
-            "E0317",
-            f"{unused} is not a property of {given.get('type') or 'rmsnorm'}",
-            values.where(f"qk_norm.{unused}"),
-            "has no effect here",
-            help=f"take {unused} out",
-        )
-    used = "unit_offset" if name == "norm.rms" else "bias"
-    return {**attributes, used: given.get(used, False)}
+    nested = Values({"qk_norm": given}, values.spans, values.span)
+    op = nested_norm("qk_norm", nested, context, report, bias=False)
+    if op is None:
+        return None
+    implicit = definition(op.name).implicit
+    own = {name: value for name, value in op.attributes.items() if value != implicit.get(name)}
+    return {"norm": op.name, "over": given.get("over", "head"), "inherits_eps": given.get("eps") is None, **own}

@@ -12,10 +12,8 @@ from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
 from eulerc.ir.tensors import Init, TensorPlan
 
-FINAL = {"rms_norm_eps": "final_norm_eps", "layer_norm_eps": "final_norm_eps"}
-"""Fields of the norm before the head, where the layers' own differ from it."""
-
-EPS_FIELDS = {"norm.rms": "rms_norm_eps", "norm.layer": "layer_norm_eps"}
+OWN_EPS = {"norm": "final_norm_eps", "embed_norm": "embedding_norm_eps"}
+"""Fields of the norms outside the layers, by module, where the layers' own differ from them."""
 
 
 def layer_kind(op: Op) -> str | None:
@@ -57,8 +55,9 @@ def config_fields(module: Module) -> dict[str, Any]:
             differing[name] = [fields.get(name, values[0]) for fields in layers]
     for op in module.one("graph").ops:
         for name, value in _op_fields(op).items():
-            own = name in FINAL and (name in differing or shared.get(name, value) != value)
-            shared[FINAL[name] if own else name] = value
+            own = OWN_EPS.get(str(op.get("module")))
+            apart = own is not None and (name in differing or shared.get(name, value) != value)
+            shared[own if own is not None and apart else name] = value
     if all(map(_shares_eps, schedule(module))):
         shared.pop("qk_norm_eps", None)
         differing.pop("qk_norm_eps", None)
@@ -69,7 +68,12 @@ def _shares_eps(template: Op) -> bool:
     """Whether the norms of queries and keys, if any, take their eps from the field of the template's own norms."""
     fields = _fields_of(template)
     norms = [op["qk_norm"] for op in template.ops if op.get("qk_norm") is not None]
-    return all(norm["inherits_eps"] and fields.get(EPS_FIELDS[norm["norm"]]) == norm["eps"] for norm in norms)
+    return all(norm["inherits_eps"] and fields.get(eps_field(norm["norm"])) == norm["eps"] for norm in norms)
+
+
+def eps_field(norm: str) -> str:
+    """The config field of a kind of norm's eps."""
+    return str(definition(norm).fields["eps"].config)
 
 
 def _fields_of(template: Op) -> dict[str, Any]:
@@ -105,22 +109,25 @@ def tensor_plan(module: Module) -> Iterator[TensorPlan]:
     width, dtype = spec["d_model"], spec["dtype"]
     std = Init("normal", Decimal(spec["init_std"]))
     graph = module.one("graph")
-    before = [op for op in graph.ops if op.name in ("embed", "embed_positions")]
-    for op in before:
-        yield from _module_tensors(op, f"model.{definition(op.name).module_name}", width, std, dtype)
-    for index, template in enumerate(schedule(module)):
-        for op in template.ops:
-            if op.get("module") is not None:
-                yield from _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
     for op in graph.ops:
-        if op.get("module") is not None:
-            yield from _module_tensors(op, f"model.{op['module']}", width, std, dtype)
+        name = op.get("module") or definition(op.name).module_name
+        if op.name == "stack":
+            yield from _layer_tensors(module, width, std, dtype)
+        elif name is not None and op.name != "unembed":
+            yield from _module_tensors(op, f"model.{name}", width, std, dtype)
     head = next(op for op in graph.ops if op.name == "unembed")
     for tensor in _module_tensors(head, "lm_head", width, std, dtype):
         tied = head["tied"] and tensor.name == "lm_head.weight"
         yield TensorPlan(
             tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None
         )
+
+
+def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
+    for index, template in enumerate(schedule(module)):
+        for op in template.ops:
+            if op.get("module") is not None:
+                yield from _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
 
 
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:

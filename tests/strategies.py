@@ -194,7 +194,9 @@ def models(draw: Draw, dtypes: tuple[str, ...]) -> Drawn:
 
 def embedding(world: World) -> Drawn:
     draw = world.draw
-    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional")))
+    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional", "norm")))
+    if draw(st.booleans()):
+        drawn["norm"] = norm(draw)
     if world.positional != "rope" or draw(st.booleans()):
         drawn["positional"] = world.positional
     if world.positional == "rope":
@@ -357,14 +359,22 @@ def latent(world: World) -> Drawn:
 def qk_norms(draw: Draw) -> Drawn:
     fields = blocks_of("qk_norm")
     drawn: Drawn = draw(some_of(fields))
-    if drawn.get("type") == "layernorm":
-        drawn.pop("unit_offset", None)
-        if drawn.get("bias"):
-            drawn.pop("float32_weight", None)
-    else:
+    return fitting_norm(drawn, drawn.get("type"), drawn.get("bias", False))
+
+
+def fitting_norm(drawn: Drawn, kind: str | None, bias: bool) -> Drawn:
+    """A norm without the keys that do not go together."""
+    if kind != "layernorm":
         drawn.pop("bias", None)
-        if drawn.get("unit_offset"):
-            drawn.pop("float32_weight", None)
+    elif bias and drawn.get("weight", True):
+        drawn.pop("float32_weight", None)
+    else:
+        drawn.pop("unit_offset", None)
+    if drawn.get("unit_offset"):
+        drawn.pop("float32_weight", None)
+    if not drawn.get("weight", True):
+        for key in ("unit_offset", "float32_weight", "bias"):
+            drawn.pop(key, None)
     return drawn
 
 
@@ -379,8 +389,7 @@ def norm(draw: Draw) -> Drawn:
     kinds = by_axis("norm")
     kind = draw(st.sampled_from([None, *kinds]))
     drawn: Drawn = draw(some_of(kinds[kind or "rmsnorm"].fields))
-    if drawn.get("unit_offset") or (kind == "layernorm" and drawn.get("bias", True)):
-        drawn.pop("float32_weight", None)
+    drawn = fitting_norm(drawn, kind, drawn.get("bias", True))
     return drawn if kind is None else {"type": kind, **drawn}
 
 

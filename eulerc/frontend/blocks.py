@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from eulerc.ir.fields import Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
-from eulerc.ir.norms import EPS
+from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
+from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
 POSITIVE = Number(0, exclusive=True)
@@ -79,6 +79,11 @@ EMBEDDING: dict[str, Field] = {
         ),
         "How the factor is rounded.",
         "none",
+    ),
+    "norm": Field(
+        Block(fields=NORM_FIELDS),
+        "Norm on the embedding, after factor and learned positions (BLOOM); none if not set.",
+        None,
     ),
 }
 

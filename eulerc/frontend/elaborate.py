@@ -20,6 +20,7 @@ from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
+from eulerc.ir.norms import nested_norm
 
 INIT = re.compile(r"normal_(\d*\.?\d+(?:e-?\d+)?)")
 
@@ -49,6 +50,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     context = ModelContext(read.model, read.embedding, read.head, read.hints)
     report = Report(diagnostics)
     _judge(context, report)
+    embedding_norm = _embedding_norm(context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     layers = layers_of(nodes["layer_schedule"], templates.names, reader)
@@ -62,7 +64,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     ops = (
         _spec_op(context, read),
         *_optional_ops(read, reader),
-        _embedding_op(context),
+        _embedding_op(context, embedding_norm),
         *templates.ops(),
         Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
         _head_op(context, templates.op(schedule[-1])),
@@ -205,12 +207,21 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
     return ops
 
 
-def _embedding_op(context: ModelContext) -> Op:
+def _embedding_norm(context: ModelContext, report: Report) -> Op | None:
+    """The norm on the embedding; None without one, or where it could not be read."""
+    with suppress(UnreadError):
+        if context.embedding.get("norm") is not None:
+            return nested_norm("norm", context.embedding, context, report)
+    return None
+
+
+def _embedding_op(context: ModelContext, norm: Op | None) -> Op:
     values = context.embedding
     names = ("positional", "position_offset", "scale", "scale_rounding")
     attributes = {name: values.value(name) for name in names}
     attributes["dropout"] = context.hints.value("dropout")
-    return Op("embedding", attributes=attributes, span=values.span, spans=values.spans)
+    body = None if norm is None else Block(ops=(norm,))
+    return Op("embedding", attributes=attributes, body=body, span=values.span, spans=values.spans)
 
 
 def _head_op(context: ModelContext, last: Op) -> Op:

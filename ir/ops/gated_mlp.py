@@ -37,7 +37,8 @@ class GatedMLP(Definition):
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        return ClassBinding("gated_mlp", "GatedMLP", {"mlp_bias": op["bias"], "takes_intermediate_size": False}, {})
+        facts = {"mlp_bias": op["bias"], "takes_intermediate_size": False}
+        return ClassBinding("gated_mlp", "GatedMLP", facts, base="MLP")
 
 
 def gated_tensors(hidden_size: int, width: int, bias: bool, std: Init) -> tuple[LocalTensor, ...]:

@@ -16,8 +16,7 @@ from eulerc.ir.attending import (
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
-from eulerc.ir.fields import Field, Flag, Integer, Number
-from eulerc.ir.norms import EPS
+from eulerc.ir.fields import EPS, Field, Flag, Integer, Number
 from eulerc.ir.positions import resolve_rope
 from eulerc.ir.tensors import Init
 
@@ -114,10 +113,8 @@ class LatentAttention(Definition):
         }
         slots = attention_slots(op)
         if op["norms"]:
-            slots["latent_norm"] = Op(
-                "norm.rms", attributes={"eps": op["norm_eps"], "unit_offset": False, "float32_weight": False}
-            )
-        return ClassBinding("latent_attention", "LatentAttention", facts, slots)
+            slots["latent_norm"] = Op("norm.rms", attributes={"eps": op["norm_eps"]})
+        return ClassBinding("latent_attention", "LatentAttention", facts, slots, base="Attention")
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from typing import Any
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
-from eulerc.ir.fields import Field, Flag
-from eulerc.ir.norms import EPS
+from eulerc.ir.fields import EPS, Field, Flag
 from eulerc.ir.tensors import Init
 
 
@@ -18,9 +17,11 @@ class RMSNorm(Definition):
 
     name = "norm.rms"
     axis, yaml_type = "norm", "rmsnorm"
-    implicit = {"unit_offset": False, "float32_weight": False}
+    pure = True
+    implicit = {"unit_offset": False, "float32_weight": False, "weight": True}
 
     eps = Field(EPS, "Added to the mean square.", None, "size", "rms_norm_eps", "norm_eps")
+    weight = Field(Flag(), "A weight for each channel; without one the norm has no parameters (nanochat).", True)
     unit_offset = Field(Flag(), "Store the weight as its difference from 1 (Gemma); implies float32.", False)
     float32_weight = Field(Flag(), "Multiply by the weight in float32, before rounding (OLMo 2).", False)
 
@@ -34,8 +35,10 @@ class RMSNorm(Definition):
                 "cannot be false here",
                 help="take float32_weight out",
             )
+        refuse_without_weight(("unit_offset", "float32_weight"), values, report)
         attributes = {
             "eps": float(values.get("eps") or context.norm_eps(cls.name)),
+            "weight": values.value("weight"),
             "unit_offset": values.value("unit_offset"),
             "float32_weight": values.value("float32_weight") and not values.value("unit_offset"),
         }
@@ -43,13 +46,34 @@ class RMSNorm(Definition):
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        return (LocalTensor("weight", (hidden_size,), Init("zeros" if op["unit_offset"] else "ones")),)
+        if not cls.option(op, "weight"):
+            return ()
+        return (LocalTensor("weight", (hidden_size,), Init("zeros" if cls.option(op, "unit_offset") else "ones")),)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        kind = "UnitOffsetRMSNorm" if op["unit_offset"] else "Float32RMSNorm" if op["float32_weight"] else "RMSNorm"
-        return ClassBinding("rms_norm", kind, {}, {})
+        if not cls.option(op, "weight"):
+            return ClassBinding("rms_norm", "UnweightedRMSNorm", base="RMSNorm")
+        if cls.option(op, "unit_offset"):
+            return ClassBinding("rms_norm", "UnitOffsetRMSNorm", base="RMSNorm", init={"weight": "zeros"})
+        return ClassBinding(
+            "rms_norm", "Float32RMSNorm" if cls.option(op, "float32_weight") else "RMSNorm", base="RMSNorm"
+        )
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         return {"rms_norm_eps": op["eps"]}
+
+
+def refuse_without_weight(keys: tuple[str, ...], values: Values, report: Report) -> None:
+    """What a norm without a weight cannot have."""
+    for key in keys:
+        if values.value("weight") is False and values.get(key):
+            report.error(
+                "E0440",
+                f"{key} on a norm without a weight",
+                values.where(key),
+                "there is no weight for it",
+                secondary=((values.where("weight"), "no weight, set here"),),
+                help=f"take {key} out, or set weight to true",
+            )

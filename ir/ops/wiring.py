@@ -168,6 +168,7 @@ class Add(_Elementwise):
     """Sum of two values of one type."""
 
     name = "add"
+    pure = True
 
 
 @register
@@ -175,6 +176,7 @@ class Scale(_Elementwise):
     """A value times a constant; `round` rounds the constant to the value's dtype first."""
 
     name = "scale"
+    pure = True
 
 
 @register
@@ -182,6 +184,7 @@ class Softcap(_Elementwise):
     """`cap * tanh(x / cap)`."""
 
     name = "softcap"
+    pure = True
 
 
 @register
@@ -213,6 +216,7 @@ class Yield(Definition):
 IMPLICIT: dict[str, dict[str, Any]] = {
     "spec": {"family_hint": None, "target_params": None},
     "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "dropout": 0.0},
+    "class": {"init": {}},
     "head": {"bias": False, "logit_softcap": None, "logit_scale": None},
     "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None},
 }

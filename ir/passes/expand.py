@@ -127,4 +127,6 @@ def _embed(builder: GraphBuilder, spec: Op, embedding: Op) -> Value:
             "width": spec["d_model"],
         }
         stream = builder.add(Op("embed_positions"), (stream,), "embedded", **table)
+    for norm in embedding.ops:
+        stream = builder.add(norm, (stream,), "normed", module="embed_norm")
     return builder.add(Op("dropout"), (stream,), "dropped", p=embedding["dropout"])

@@ -18,19 +18,6 @@ from eulerc.ir.definition import ClassBinding, definition
 from eulerc.ir.naming import camel, class_prefix
 from eulerc.ir.numbers import config_fields, layer_kind
 
-BASES = {
-    "LatentAttention": "Attention",
-    "GatedMLP": "MLP",
-    "UnitOffsetRMSNorm": "RMSNorm",
-    "Float32RMSNorm": "RMSNorm",
-    "Float32LayerNorm": "LayerNorm",
-    "BiaslessLayerNorm": "LayerNorm",
-}
-"""The library's usual word for a class, where the component's own says more."""
-
-PARTS = {"SparseMoe": (("TopKRouter", "router"), ("GatedExperts", "experts"))}
-"""Classes that come with another: the library's word, and the component."""
-
 
 def plan(module: Module) -> Module:
     """The module at stage `module`."""
@@ -110,8 +97,9 @@ class _Classes:
             "definition": binding.definition,
             "facts": self._facts(op, binding),
             "slots": slots,
+            "init": dict(binding.init),
         }
-        self.found[key] = _Class(key, BASES.get(binding.definition, binding.definition), template, attributes)
+        self.found[key] = _Class(key, binding.base or binding.definition, template, attributes)
         return key
 
     def _slot(self, value: Any, template: str | None) -> Any:

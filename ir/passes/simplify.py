@@ -10,9 +10,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from eulerc.ir.core import Block, Module, Op, Value
-
-STATELESS = ("norm.rms", "norm.layer", "scale", "softcap", "add")
-"""Ops whose result depends on operands and attributes alone: equal ones may be merged."""
+from eulerc.ir.definition import definition
 
 
 def simplify(module: Module) -> Module:
@@ -49,7 +47,7 @@ def _without_repeats(block: Block) -> Block:
     kept: list[Op] = []
     for op in block.ops:
         op = evolve(op, operands=tuple(replaced.get(operand.name, operand) for operand in op.operands))
-        twin = next((other for other in kept if op.name in STATELESS and _same(op, other)), None)
+        twin = next((other for other in kept if definition(op.name).pure and _same(op, other)), None)
         if twin is None:
             kept.append(op)
         else:

@@ -8,21 +8,41 @@ from torch import nn
 from transformers.models.cohere2.modeling_cohere2 import Cohere2LayerNorm
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.nanochat.modeling_nanochat import NanoChatRMSNorm
+from transformers.models.nemotron.modeling_nemotron import NemotronLayerNorm1P
+from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 
-from eulerc.backends.hf.components.layer_norm import BiaslessLayerNorm, Float32LayerNorm
-from eulerc.backends.hf.components.rms_norm import Float32RMSNorm, RMSNorm, UnitOffsetRMSNorm
+from eulerc.backends.hf.components.layer_norm import (
+    BiaslessLayerNorm,
+    Float32LayerNorm,
+    UnitOffsetLayerNorm,
+    UnweightedLayerNorm,
+)
+from eulerc.backends.hf.components.rms_norm import Float32RMSNorm, RMSNorm, UnitOffsetRMSNorm, UnweightedRMSNorm
 from tests.components.harness import copy_weights, perturb
 
-WIDTH, EPS = 32, 3e-5
+WIDTH, EPS, OLMO_EPS = 32, 3e-5, 1e-5
 
 PAIRS = [
     (RMSNorm, LlamaRMSNorm),
     (Float32RMSNorm, Olmo2RMSNorm),
     (UnitOffsetRMSNorm, Gemma2RMSNorm),
     (Float32LayerNorm, Cohere2LayerNorm),
+    (UnweightedRMSNorm, lambda width, eps: NanoChatRMSNorm(eps=eps)),
+    (UnitOffsetLayerNorm, NemotronLayerNorm1P),
     (BiaslessLayerNorm, lambda width, eps: nn.LayerNorm(width, eps=eps, bias=False)),
 ]
+
+SHOWN = (
+    RMSNorm,
+    Float32RMSNorm,
+    UnitOffsetRMSNorm,
+    UnweightedRMSNorm,
+    Float32LayerNorm,
+    UnweightedLayerNorm,
+    UnitOffsetLayerNorm,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
@@ -35,11 +55,22 @@ def test_norm_equals_the_library_bit_for_bit(ours, theirs, dtype):
     assert torch.equal(norm(states), original(states))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_norm_without_a_weight_equals_olmos_which_has_one_eps(dtype):
+    states = torch.randn(3, 5, WIDTH, dtype=dtype) * 4 + 1
+    assert torch.equal(UnweightedLayerNorm(WIDTH, eps=OLMO_EPS)(states), OlmoLayerNorm(WIDTH)(states))
+
+
+def test_unit_offset_layer_norm_starts_as_the_plain_norm():
+    states = torch.randn(3, WIDTH)
+    assert torch.equal(UnitOffsetLayerNorm(WIDTH)(states), nn.LayerNorm(WIDTH)(states))
+
+
 def test_unit_offset_norm_starts_as_the_plain_norm():
     states = torch.randn(3, WIDTH)
     assert torch.equal(UnitOffsetRMSNorm(WIDTH)(states), RMSNorm(WIDTH)(states))
 
 
-@pytest.mark.parametrize("norm", [RMSNorm, Float32RMSNorm, UnitOffsetRMSNorm, Float32LayerNorm])
+@pytest.mark.parametrize("norm", SHOWN)
 def test_norm_shows_its_width_and_eps(norm):
     assert repr(norm(WIDTH, eps=EPS)) == f"{norm.__name__}(({WIDTH},), eps={EPS})"

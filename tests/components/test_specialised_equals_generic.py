@@ -138,8 +138,11 @@ NORMS = (
     ("rms_norm", "RMSNorm"),
     ("rms_norm", "Float32RMSNorm"),
     ("rms_norm", "UnitOffsetRMSNorm"),
+    ("rms_norm", "UnweightedRMSNorm"),
     ("layer_norm", "Float32LayerNorm"),
     ("layer_norm", "BiaslessLayerNorm"),
+    ("layer_norm", "UnweightedLayerNorm"),
+    ("layer_norm", "UnitOffsetLayerNorm"),
 )
 ROTATIONS = tuple(
     ("apply_rotary", f"apply_rotary_pos_emb{kind}")

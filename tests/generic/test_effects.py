@@ -126,7 +126,7 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
-    "norm": ["none"],
+    "norm": ["none", {"type": "layernorm"}, {"eps": 0.25}, {"unit_offset": True}, {"weight": False}],
     "type": [],
 }
 

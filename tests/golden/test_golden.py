@@ -13,6 +13,7 @@ import pytest
 from eulerc.api import Loaded, compile, load
 from eulerc.backends.hf.build import Options, text_files
 from eulerc.diagnostics.model import Diagnostics
+from eulerc.ir.compact import compact
 from eulerc.ir.core import Module
 from eulerc.ir.printer import print_module
 from tests.variants import VARIANTS as SPECS
@@ -62,7 +63,7 @@ def test_the_generated_file_is_the_golden_one(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_ir_is_the_golden_one(name: str) -> None:
     _, module = read(name, "layers")
-    held(f"{name}.layers.eir", print_module(module).encode())
+    held(f"{name}.layers.eir", print_module(compact(module)).encode())
 
 
 def test_every_golden_file_has_its_model() -> None:

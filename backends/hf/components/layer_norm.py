@@ -1,4 +1,4 @@
-"""Layer norms without a bias (Ba et al. 2016, eq. 4)."""
+"""Layer norms that torch has not (Ba et al. 2016, eq. 4)."""
 
 import torch
 from torch import nn
@@ -29,3 +29,46 @@ class BiaslessLayerNorm(nn.LayerNorm):
 
     def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
         super().__init__(hidden_size, eps=eps, bias=False)
+
+
+class UnweightedLayerNorm(nn.Module):
+    """LayerNorm without weight and bias, computed in float32 (OLMo)."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.normalized_shape = (hidden_size,)
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        normed_states = nn.functional.layer_norm(
+            hidden_states.to(torch.float32),
+            self.normalized_shape,
+            eps=self.variance_epsilon,
+        )
+        return normed_states.to(hidden_states.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.variance_epsilon}"
+
+
+class UnitOffsetLayerNorm(nn.Module):
+    """LayerNorm that scales by 1 + weight and adds a bias, both starting from zero (Nemotron)."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.normalized_shape = (hidden_size,)
+        self.weight = nn.Parameter(torch.zeros(hidden_size))
+        self.bias = nn.Parameter(torch.zeros(hidden_size))
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return nn.functional.layer_norm(
+            hidden_states,
+            self.normalized_shape,
+            self.weight + 1.0,
+            self.bias,
+            self.variance_epsilon,
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.variance_epsilon}"

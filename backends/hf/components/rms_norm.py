@@ -62,3 +62,21 @@ class UnitOffsetRMSNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
+
+
+class UnweightedRMSNorm(nn.Module):
+    """Root mean square norm without a weight, computed in float32 (nanochat)."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        input_dtype = hidden_states.dtype
+        hidden_states = hidden_states.to(torch.float32)
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        return (hidden_states * torch.rsqrt(variance + self.variance_epsilon)).to(input_dtype)
+
+    def extra_repr(self) -> str:
+        return f"{(self.hidden_size,)}, eps={self.variance_epsilon}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.definition import definition
 
 DOCS: dict[str, tuple[str, str]] = {
     "vocab_size": ("int", "Rows of the token embedding."),
@@ -21,6 +22,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "rms_norm_eps": ("float", "Added to the mean square in norms."),
     "layer_norm_eps": ("float", "Added to the variance in norms."),
     "final_norm_eps": ("float", "Added to the variance in the norm before the head."),
+    "embedding_norm_eps": ("float", "Added to the variance in the norm on the embedding."),
     "qk_norm_eps": ("float", "Added to the variance in the norms of queries and keys."),
     "latent_norm_eps": ("float", "Added to the mean square in the norms of latents."),
     "attention_dropout": ("float", "Dropout on the attention weights."),
@@ -202,9 +204,11 @@ def _plans(emitter: Emitter, model: Model) -> None:
         emitter.line("}")
     with emitter.indent("base_model_pp_plan = {"):
         emitter.line('"embed_tokens": (["input_ids"], ["inputs_embeds"]),')
-        emitter.line('"layers": (["hidden_states", "attention_mask"], ["hidden_states"]),')
-        if any(op.get("module") == "norm" for op in model.graph.ops):
-            emitter.line('"norm": (["hidden_states"], ["hidden_states"]),')
+        for op in model.graph.ops:
+            if op.name == "stack":
+                emitter.line('"layers": (["hidden_states", "attention_mask"], ["hidden_states"]),')
+            elif definition(op.name).axis == "norm":
+                emitter.line(f'"{op["module"]}": (["hidden_states"], ["hidden_states"]),')
     emitter.line("}")
     if model.moe:
         with emitter.indent("base_model_ep_plan = {"):

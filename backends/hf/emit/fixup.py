@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.numbers import eps_field
 
 BY_LAYER = r"""self.layer_type = config.layer_types[layer_idx]
         self.sliding_window = \1.sliding_window if self.layer_type == "sliding_attention" else None"""
@@ -37,5 +38,5 @@ def norm_field(model: Model, name: str) -> str:
     for template in model.templates.values():
         for op in template.ops:
             if str(op.get("class")) == name and op.get("qk_norm") is not None:
-                return "layer_norm_eps" if op["qk_norm"]["norm"] == "norm.layer" else "rms_norm_eps"
+                return eps_field(op["qk_norm"]["norm"])
     return "rms_norm_eps"

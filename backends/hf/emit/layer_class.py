@@ -9,6 +9,7 @@ from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model, parameters_of
 from eulerc.ir.core import Op, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.numbers import OWN_EPS, eps_field
 
 OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
 
@@ -24,11 +25,10 @@ def layer_class(model: Model, layer: Op) -> str:
     return emitter.text()
 
 
-def norm_arguments(op: Op, model: Model, *, final: bool = False) -> str:
-    """What a norm's class is called with; `final` is the norm before the head."""
-    field = "rms_norm_eps" if op.name == "norm.rms" else "layer_norm_eps"
-    if final and "final_norm_eps" in model.numbers["fields"]:
-        field = "final_norm_eps"
+def norm_arguments(op: Op, model: Model) -> str:
+    """What a norm's class is called with; a norm outside the layers may have a field of its own."""
+    own = OWN_EPS.get(op["module"])
+    field = own if own in model.numbers["fields"] else eps_field(op.name)
     holder = "sizes" if field in model.differing else "config"
     return f"config.hidden_size, eps={holder}.{field}"
 

@@ -7,6 +7,7 @@ from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.layer_class import norm_arguments
 from eulerc.ir.core import Op
+from eulerc.ir.definition import definition
 
 MASK_FUNCTIONS = {
     "full_attention": "create_causal_mask",
@@ -72,10 +73,8 @@ def _init_weights(emitter: Emitter, model: Model) -> None:
 def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
     cases = []
     for op in model.module.all("class"):
-        if op["definition"] == "UnitOffsetRMSNorm":
-            cases.append((str(op.symbol), ["init.zeros_(module.weight)"]))
-        if op["definition"] in ("Float32LayerNorm", "BiaslessLayerNorm"):
-            cases.append((str(op.symbol), ["init.ones_(module.weight)"]))
+        if op.get("init"):
+            cases.append((str(op.symbol), [f"init.{kind}_(module.{name})" for name, kind in op["init"].items()]))
         if op["component"] == "sparse_moe":
             cases += _moe_cases(model, op)
     if len(model.ropes) > 1:
@@ -180,8 +179,8 @@ def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
         emitter.line("self.hidden_dropout = config.hidden_dropout")
     elif op.name == "stack":
         _layers(emitter, model)
-    elif op.get("module") == "norm":
-        emitter.line(f"self.norm = {op['class']}({norm_arguments(op, model, final=True)})")
+    elif definition(op.name).axis == "norm":
+        emitter.line(f"self.{op['module']} = {op['class']}({norm_arguments(op, model)})")
 
 
 def _layers(emitter: Emitter, model: Model) -> None:
@@ -345,8 +344,8 @@ def _graph_step(emitter: Emitter, model: Model, op: Op) -> None:
         )
     elif op.name == "stack":
         _loop(emitter, model)
-    elif op.get("module") == "norm":
-        emitter.line("hidden_states = self.norm(hidden_states)")
+    elif definition(op.name).axis == "norm":
+        emitter.line(f"hidden_states = self.{op['module']}(hidden_states)")
 
 
 def _loop(emitter: Emitter, model: Model) -> None:
