@@ -73,6 +73,8 @@ class Definition:
     `axis` is the YAML key under a template whose `type` selects this op (`mixer`, `ffn`, `norm`); `yaml_type` is that
     type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
     The result of a `pure` op depends on operands and attributes alone: equal ones of a block are merged.
+    `title` is its name in pictures, where that of the class does not read well; `spelled` maps attributes to the keys
+    of YAML that set them, where those are called something else.
     """
 
     name: ClassVar[str]
@@ -85,6 +87,8 @@ class Definition:
     module_name: ClassVar[str | None] = None
     implicit: ClassVar[Mapping[str, Any]] = {}
     pure: ClassVar[bool] = False
+    title: ClassVar[str | None] = None
+    spelled: ClassVar[Mapping[str, str]] = {}
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}

@@ -20,6 +20,7 @@ from eulerc.cli.presets import presets
 from eulerc.cli.schema import schema
 from eulerc.cli.stats import stats
 from eulerc.cli.verify import verify
+from eulerc.cli.viz import viz
 
 app = typer.Typer(
     name="eulerc",
@@ -32,6 +33,7 @@ app.command()(build)
 app.command()(lint)
 app.command("dump-ir")(dump_ir)
 app.command()(stats)
+app.command()(viz)
 app.command()(verify)
 app.add_typer(presets, name="presets")
 app.command()(explain)

@@ -51,6 +51,8 @@ class SparseMoe(Definition):
     name = "ffn.moe"
     axis, yaml_type, block = "ffn", "moe", "moe"
     module_name = "mlp"
+    title = "Mixture of experts"
+    spelled = {"score": "affinity"}
     implicit = {
         "normalize": True,
         "scale": None,

@@ -15,7 +15,7 @@ from eulerc.presets.catalogue import catalogue
 from tests.variants import VARIANTS
 
 SPEC = VARIANTS["llama"]
-COMMANDS = ["build", "lint", "dump-ir", "stats", "verify", "explain", "schema"]
+COMMANDS = ["build", "lint", "dump-ir", "stats", "viz", "verify", "explain", "schema"]
 
 
 def run(*arguments: object, stdin: str | None = None) -> Any:
@@ -96,6 +96,8 @@ def test_unknown_names_are_usage_errors_with_a_suggestion(arguments: list[str], 
         ["build", "gpt2", "-o", "x", "--seed", "-1"],
         ["stats", "gpt2", "--seq-len", "0"],
         ["dump-ir", "gpt2", "--stage", "tokens"],
+        ["viz", "gpt2", "--format", "png"],
+        ["viz", "gpt2", "-o", "gpt2.png"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
@@ -191,7 +193,7 @@ def test_an_earlier_stage_than_the_source_is_a_usage_error(spec: Path, tmp_path:
     assert "past arch" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["dump-ir", "stats"])
+@pytest.mark.parametrize("command", ["dump-ir", "stats", "viz"])
 def test_errors_of_the_spec_end_other_commands_with_1(bad: Path, command: str) -> None:
     result = run(command, bad)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -215,6 +217,31 @@ def test_stats_count_work_and_state_at_the_length_asked_for(spec: Path) -> None:
     assert short["flops_per_token"]["forward"] < long["flops_per_token"]["forward"]
     assert short["parameters"] == long["parameters"]
     assert "at length 32" in printed("stats", spec, "--seq-len", 32)
+
+
+# viz
+
+
+@pytest.mark.parametrize(("file", "start"), [("a.svg", "<svg "), ("a.mmd", "---\ntitle: "), ("a.MERMAID", "---\n")])
+def test_pictures_are_written_by_the_suffix_of_the_file(spec: Path, tmp_path: Path, file: str, start: str) -> None:
+    assert printed("viz", spec, "-o", tmp_path / file) == ""
+    assert (tmp_path / file).read_text(encoding="utf-8").startswith(start)
+
+
+def test_pictures_go_to_standard_output_and_are_the_same_from_textual_ir(spec: Path, tmp_path: Path) -> None:
+    picture = printed("viz", spec)
+    assert picture.startswith("<svg ") and picture.endswith("</svg>\n")
+    for stage in ("arch", "layers", "module"):
+        (tmp_path / "s.eir").write_text(printed("dump-ir", spec, "--stage", stage), encoding="utf-8")
+        assert printed("viz", tmp_path / "s.eir") == picture
+    assert printed("viz", spec, "-o", tmp_path / "odd.txt", "--format", "svg") == ""
+    assert (tmp_path / "odd.txt").read_text(encoding="utf-8") == picture
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(spec: Path, tmp_path: Path) -> None:
+    result = run("viz", spec, "-o", tmp_path / "no" / "folder.svg")
+    assert result.exit_code == 1
+    assert "cannot write" in result.stderr
 
 
 # explain and presets

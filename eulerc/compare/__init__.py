@@ -1,0 +1,1 @@
+"""What differs between two designs, in the terms of the language and in numbers."""

@@ -1,0 +1,1 @@
+"""Pictures of an architecture, drawn from the IR: SVG and Mermaid."""

@@ -1,0 +1,204 @@
+"""What a picture shows of a model: its numbers, its distinct blocks, which of them stands at which depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from math import prod
+from string import ascii_uppercase
+from typing import Any
+
+from attrs import evolve, frozen
+
+from eulerc.ir.core import Block, Module, Op, Value
+from eulerc.ir.definition import definition
+from eulerc.ir.numbers import schedule
+from eulerc.ir.stats import statistics
+from eulerc.ir.tensors import Init
+from eulerc.viz.text import one_line
+from eulerc.viz.words import number, rounded, size_words
+
+MANY = 8
+"""With more distinct blocks than this, those that differ in numbers alone share a card."""
+
+
+@frozen
+class Kind:
+    """A distinct block: the templates that are it, its layers, the parameters of one of them.
+
+    `counts` holds the parameters of every op of `body`, in words, or nothing for ops without.
+    """
+
+    index: int
+    names: tuple[str, ...]
+    layers: tuple[int, ...]
+    body: Block
+    parameters: str
+    counts: tuple[str, ...]
+    hidden_size: str
+
+    @property
+    def letter(self) -> str:
+        """A to Z, then AA and so on."""
+        first, last = divmod(self.index, len(ascii_uppercase))
+        return (ascii_uppercase[first - 1] if first else "") + ascii_uppercase[last]
+
+    @property
+    def name(self) -> str:
+        """What the block is called; instances of one template by the template's name."""
+        names = self.names if len(self.names) == 1 else dict.fromkeys(name.partition("__")[0] for name in self.names)
+        return one_line(", ".join(names), 120)
+
+
+@frozen
+class Picture:
+    """A model as a picture shows it; `depth` has the number of its kind for every layer.
+
+    `before` and `after` are the ops between the token ids and the layers, and between the layers and the logits.
+    """
+
+    name: str
+    about: str
+    numbers: tuple[tuple[str, str], ...]
+    before: tuple[Op, ...]
+    after: tuple[Op, ...]
+    kinds: tuple[Kind, ...]
+    depth: tuple[int, ...]
+    ropes: Mapping[str, Op]
+
+    @property
+    def is_tied(self) -> bool:
+        return any(op.get("tied") for op in self.after)
+
+
+def picture_of(module: Module) -> Picture:
+    """The picture of a module at stage `module`."""
+    spec, graph = module.one("spec"), module.one("graph")
+    assert graph.body is not None
+    ops = [op for op in _without_dropout(graph.body).ops if op.name != "yield"]
+    stack = next(index for index, op in enumerate(ops) if op.name == "stack")
+    groups = _groups(module)
+    order = [str(template.symbol) for template in schedule(module)]
+    depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
+    about = " ".join(str(op["description"]) for op in module.all("meta") if op.get("description"))
+    kinds = tuple(_kind(index, group, depth, module) for index, group in enumerate(groups))
+    return Picture(
+        name=one_line(str(spec["name"])),
+        about=one_line(about, 400),
+        numbers=tuple(_numbers(module)),
+        before=tuple(ops[:stack]),
+        after=tuple(ops[stack + 1 :]),
+        kinds=kinds,
+        depth=depth,
+        ropes={str(op.symbol): op for op in module.all("rope")},
+    )
+
+
+def _names(group: Sequence[Op]) -> list[str]:
+    return [str(template.symbol) for template in group]
+
+
+def _groups(module: Module) -> list[list[Op]]:
+    """The templates in use, equal ones together, in the order of the schedule."""
+    templates = list({str(op.symbol): op for op in schedule(module)}.values())
+    groups = _grouped(templates, lambda template: _text(template, numbers=True))
+    return groups if len(groups) <= MANY else _grouped(templates, lambda template: _text(template, numbers=False))
+
+
+def _grouped(templates: Iterable[Op], key: Any) -> list[list[Op]]:
+    groups: dict[str, list[Op]] = {}
+    for template in templates:
+        groups.setdefault(key(template), []).append(template)
+    return list(groups.values())
+
+
+def _text(template: Op, *, numbers: bool) -> str:
+    """What makes two templates one kind: ops and operands, and their attributes or at least which are set."""
+    rows = []
+    for op in template.ops:
+        shape = {name: value if numbers or _is_choice(value) else None for name, value in op.attributes.items()}
+        rows.append((op.name, [operand.name for operand in op.operands], sorted(shape.items())))
+    return repr(rows)
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, str | bool) or value is None
+
+
+def _kind(index: int, group: list[Op], depth: tuple[int, ...], module: Module) -> Kind:
+    bodies = [_without_dropout(template.body) for template in group if template.body is not None]
+    counts = [[_parameters(op, module) for op in body.ops] for body in bodies]
+    return Kind(
+        index=index,
+        names=tuple(_names(group)),
+        layers=tuple(layer for layer, kind in enumerate(depth) if kind == index),
+        body=_merged(bodies),
+        parameters=_extent([sum(one) for one in counts]),
+        counts=tuple(_extent(twins) for twins in zip(*counts, strict=True)),
+        hidden_size=number(module.one("spec")["d_model"]),
+    )
+
+
+def _extent(counts: Sequence[int]) -> str:
+    """One count, or the least and the greatest."""
+    low, high = rounded(min(counts)), rounded(max(counts))
+    return low if low == high else f"{low} to {high}"
+
+
+def _without_dropout(block: Block) -> Block:
+    """The block as inference runs it."""
+    replaced: dict[str, Value] = {}
+    kept = []
+    for op in block.ops:
+        operands = tuple(replaced.get(operand.name, operand) for operand in op.operands)
+        if op.name == "dropout":
+            replaced[op.results[0].name] = operands[0]
+        else:
+            kept.append(evolve(op, operands=operands))
+    return Block(block.arguments, tuple(kept))
+
+
+def _merged(bodies: list[Block]) -> Block:
+    """Bodies of one structure as one, with ranges for the numbers that differ."""
+    if len(bodies) == 1:
+        return bodies[0]
+    ops = []
+    for twins in zip(*(body.ops for body in bodies), strict=True):
+        values = {name: [twin.get(name) for twin in twins] for name in twins[0].attributes}
+        carries = twins[0].carries if all(twin.carries == twins[0].carries for twin in twins) else ()
+        ranges = {name: _range(found) for name, found in values.items()}
+        ops.append(evolve(twins[0], attributes=ranges, carries=carries))
+    return evolve(bodies[0], ops=tuple(ops))
+
+
+def _range(values: list[Any]) -> Any:
+    if all(value == values[0] for value in values):
+        return values[0]
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return f"{number(min(values))} to {number(max(values))}"
+    return "varying"
+
+
+def _parameters(op: Op, module: Module) -> int:
+    """Parameters of one op."""
+    spec = module.one("spec")
+    tensors = definition(op.name).tensors(op, spec["d_model"], Init("normal", Decimal(spec["init_std"])))
+    return sum(prod(map(int, tensor.shape)) for tensor in tensors if not tensor.buffer)
+
+
+def _numbers(module: Module) -> Iterator[tuple[str, str]]:
+    """The figures of the title block: label and value."""
+    spec, found = module.one("spec"), statistics(module)
+    parameters, cache = found["parameters"], found["kv_cache"]
+    yield "parameters", rounded(parameters["total"])
+    if parameters["active"] != parameters["total"]:
+        yield "active a token", rounded(parameters["active"])
+    yield "layers", number(found["layers"])
+    yield "hidden size", number(spec["d_model"])
+    yield "vocabulary", number(spec["vocab_size"])
+    yield "context", number(spec["max_seq_len"])
+    yield "KV cache a token", size_words(cache["bytes_per_token"])
+    yield "KV cache, full context", size_words(cache["bytes_per_sequence"])
+    if found["state"]["bytes_per_sequence"]:
+        yield "state a sequence", size_words(found["state"]["bytes_per_sequence"])
+    yield f"weights, {spec['dtype']}", size_words(found["weights"]["bytes"])
