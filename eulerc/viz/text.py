@@ -31,7 +31,7 @@ _WIDTHS = {
 }
 _WIDTH_OF = {character: width for width, characters in _WIDTHS.items() for character in characters}
 _OTHER = 700
-_MARGIN = 1.12
+_MARGIN = 1.18
 """Helvetica's widths, in thousandths of the size, leave this room for the wider fonts that may stand in for it."""
 
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
@@ -40,7 +40,7 @@ ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
     """Pixels that `text` takes at most, in a sans-serif font of `size` pixels."""
     units = sum(_WIDTH_OF.get(character) or _other_width(character) for character in text)
-    return units * size / 1000 * _MARGIN * (1.07 if bold else 1.0)
+    return units * size / 1000 * _MARGIN * (1.1 if bold else 1.0)
 
 
 def _other_width(character: str) -> int:
