@@ -44,7 +44,7 @@ def keys() -> dict[str, Field]:
         for kind in by_axis(axis).values():
             found.update(_paths(axis, kind.level_fields))
             found.update(_paths(axis if kind.block is None else f"{axis}.{kind.block}", kind.fields))
-    found.update(_paths("norm", {"position": definition("wiring").fields["position"]}))
+    found.update(_paths("norm", blocks.NORM_WIRING))
     found.update(_paths("residual", blocks.RESIDUAL))
     found.update(_paths("layer_schedule[]", blocks.ENTRY))
     return found
@@ -99,10 +99,11 @@ def tables() -> dict[str, str]:
     """The tables of `docs/language` by name: one for each block, and one for each type of a template's parts."""
     found = {name: dict(fields) for name, fields in BLOCKS.items()}
     found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
-    found["norm"] = {"position": definition("wiring").fields["position"]}
+    found["norm"] = dict(blocks.NORM_WIRING)
     for axis in AXES:
         for word, kind in by_axis(axis).items():
-            found[word] = dict(kind.fields)
+            if kind.fields:
+                found[word] = dict(kind.fields)
             if kind.block is not None and kind.level_fields:
                 found[f"{word}_beside"] = dict(kind.level_fields)
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
@@ -164,7 +165,7 @@ def _kind_schema(axis: str, word: str, kind: type[Definition]) -> dict[str, Any]
     if kind.block is not None:
         schema["properties"][kind.block] = object_schema(kind.fields)
     if axis == "norm":
-        schema["properties"]["position"] = definition("wiring").fields["position"].json_schema()
+        schema["properties"].update({name: field.json_schema() for name, field in blocks.NORM_WIRING.items()})
     if axis != "norm" or word != "rmsnorm":
         schema["required"] = ["type", *schema["required"]]
     return schema

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import Definition, definition
@@ -45,6 +47,11 @@ def nested_norm(key: str, values: Values, context: ModelContext, report: Report,
     own = {name: value for name, value in {**defaults, **given}.items() if name in kind.fields}
     spans = {name: values.where(f"{key}.{name}") for name in own}
     return kind.lower(Values(own, spans, values.where(key), kind.fields), context, report)
+
+
+def without_sublayer(norm: Op) -> Op:
+    """A norm without the word for the sublayer that it belongs to."""
+    return evolve(norm, attributes={name: value for name, value in norm.attributes.items() if name != "sublayer"})
 
 
 def qk_norm_fields() -> dict[str, Field]:

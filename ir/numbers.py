@@ -72,7 +72,7 @@ def _shares_eps(template: Op) -> bool:
 
 
 def eps_field(norm: str) -> str:
-    """The config field of a kind of norm's eps."""
+    """The config field of the eps of a kind of norm."""
     return str(definition(norm).fields["eps"].config)
 
 

@@ -70,7 +70,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "window": st.sampled_from([None, 2, 3, 6]),
     "attn_drop": st.sampled_from([0, 0.1]),
     "dropout": st.sampled_from([0, 0.1]),
-    "scaling": st.sampled_from([0.22, 1, -0.5]),
+    "scaling": st.sampled_from([0.22, 1, -0.5, {"mixer": 0.5}, {"mixer": 1.5, "ffn": 0.7}]),
+    "skip_scaling": st.sampled_from([0.9, 1, {"ffn": 1.2}, {"mixer": 0.5, "ffn": 0.5}]),
     "latent_dim": st.sampled_from([8, 20]),
     "kv_rank": st.sampled_from([8, 20]),
     "q_rank": st.sampled_from([None, 12]),
@@ -270,19 +271,43 @@ def template(world: World, with_let: bool) -> Drawn:
     drawn["norm"] = norm(draw)
     if position != "pre" or draw(st.booleans()):
         drawn["norm"]["position"] = position
-    drawn["residual"] = draw(some_of(blocks.RESIDUAL))
-    if position == "post":
-        drawn["residual"]["type"] = "sequential"
-    if drawn["residual"].get("type") != "parallel":
-        drawn["residual"].pop("shared_norm", None)
-        drawn["residual"].pop("sum", None)
-    if position == "output":
-        drawn["residual"].pop("shared_norm", None)
+    drawn["residual"] = residual(draw, position)
+    if draw(st.integers(0, 3)) == 0:
+        own_norms(draw, drawn)
     width = drawn["ffn"].get("intermediate_size")
     if isinstance(width, int) and draw(st.booleans()):
         drawn["params"] = {"width": width}
         drawn["ffn"]["intermediate_size"] = "${params.width}"
     return {name: block for name, block in drawn.items() if block}
+
+
+def residual(draw: Draw, position: str) -> Drawn:
+    drawn: Drawn = draw(some_of(blocks.RESIDUAL))
+    if position == "post":
+        drawn["type"] = "sequential"
+    if drawn.get("type") != "parallel":
+        drawn.pop("shared_norm", None)
+        drawn.pop("sum", None)
+    elif isinstance(drawn.get("skip_scaling"), dict):
+        drawn["skip_scaling"] = 0.8
+    if position not in ("pre", "sandwich"):
+        drawn.pop("shared_norm", None)
+        drawn.pop("skip", None)
+    elif not drawn.get("shared_norm", True):
+        drawn.pop("skip", None)
+    return drawn
+
+
+def own_norms(draw: Draw, drawn: Drawn) -> None:
+    """Norms of one sublayer, where sublayers follow each other."""
+    if drawn["residual"].get("type") == "parallel":
+        return
+    drawn["residual"].pop("skip", None)
+    axis = draw(st.sampled_from(["mixer", "ffn"]))
+    own = norm(draw)
+    if draw(st.booleans()):
+        own["position"] = draw(st.sampled_from(["pre", "post", "sandwich", "output"]))
+    drawn["norm"][axis] = draw(st.sampled_from([{"type": "none"}, {"type": "rmsnorm", **own}]))
 
 
 def has_latents(world: World) -> bool:
@@ -386,7 +411,7 @@ def blocks_of(name: str) -> Mapping[str, Field]:
 
 
 def norm(draw: Draw) -> Drawn:
-    kinds = by_axis("norm")
+    kinds = {word: kind for word, kind in by_axis("norm").items() if word != "none"}
     kind = draw(st.sampled_from([None, *kinds]))
     drawn: Drawn = draw(some_of(kinds[kind or "rmsnorm"].fields))
     drawn = fitting_norm(drawn, kind, drawn.get("bias", True))
@@ -522,7 +547,9 @@ def override(draw: Draw) -> Drawn:
 
 
 def head(world: World, embedding_block: Drawn) -> Drawn:
-    drawn: Drawn = world.draw(some_of(blocks.HEAD))
+    drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("norm",)))
+    if world.draw(st.booleans()):
+        drawn["norm"] = world.draw(st.sampled_from(["last", "none", norm(world.draw)]))
     if "tie_word_embeddings" in embedding_block and "tie_weights" in drawn:
         drawn["tie_weights"] = embedding_block["tie_word_embeddings"]
     return drawn

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
-from eulerc.ir.norms import NORM_FIELDS
+from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
+from eulerc.ir.ops.wiring import Wiring
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
 POSITIVE = Number(0, exclusive=True)
@@ -96,8 +97,14 @@ HEAD: dict[str, Field] = {
     "logit_softcap": Field(POSITIVE, "Caps logits at this value by tanh.", None),
     "logit_scale": Field(POSITIVE, "Factor on the logits.", None),
     "norm": Field(
-        Choice(meanings={"last": "that of the last layer's template", "none": "no norm before the head"}),
-        "Norm before the head; `last`, or `none` where the last layer's norms stand after the additions.",
+        Either(
+            kinds=(
+                Choice(meanings={"last": "that of the last layer's template", "none": "no norm before the head"}),
+                Block(fields=NORM_FIELDS),
+            )
+        ),
+        "Norm before the head: `last`, `none` or one of its own; `last` if not set, or `none` where the last layer's "
+        "norms stand after the additions.",
         None,
     ),
 }
@@ -136,7 +143,18 @@ META: dict[str, Field] = {
     "license": Field(Text(), "Licence of the design or its weights.", None),
 }
 
-NORM_WIRING: dict[str, str] = {"position": "position"}
+PLACE: dict[str, Field] = {
+    "position": Wiring.fields["position"],
+    **NORM_FIELDS,
+    "type": Field(Choice(meanings={**NORM_TYPE.meanings, "none": "no norm"}), "Kind of norm.", None),
+}
+
+NORM_WIRING: dict[str, Field] = {
+    "position": Wiring.fields["position"],
+    "mixer": Field(Block(fields=PLACE), "What is otherwise for the mixer's norms.", None),
+    "ffn": Field(Block(fields=PLACE), "What is otherwise for the feed-forward's norms.", None),
+}
+"""The keys of `norm` that say where norms stand, whatever their kind."""
 
 RESIDUAL: dict[str, Field] = {
     "type": Field(
@@ -149,7 +167,8 @@ RESIDUAL: dict[str, Field] = {
         "How sublayers follow each other.",
         "sequential",
     ),
-    "scaling": Field(Number(), "Factor on each sublayer's output.", 1.0),
+    "scaling": Wiring.fields["scaling"],
+    **{name: Wiring.fields[name] for name in ("skip", "skip_scaling", "skip_weight", "branch_weight", "layer_scalar")},
     "shared_norm": Field(Flag(), "Parallel: one norm feeds both sublayers.", True),
     "sum": Field(
         Choice(

@@ -20,7 +20,7 @@ from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
-from eulerc.ir.norms import nested_norm
+from eulerc.ir.norms import nested_norm, without_sublayer
 
 INIT = re.compile(r"normal_(\d*\.?\d+(?:e-?\d+)?)")
 
@@ -50,7 +50,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     context = ModelContext(read.model, read.embedding, read.head, read.hints)
     report = Report(diagnostics)
     _judge(context, report)
-    embedding_norm = _embedding_norm(context, report)
+    embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     layers = layers_of(nodes["layer_schedule"], templates.names, reader)
@@ -67,7 +67,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         _embedding_op(context, embedding_norm),
         *templates.ops(),
         Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
-        _head_op(context, templates.op(schedule[-1])),
+        _head_op(context, templates.op(schedule[-1]), head_norm),
     )
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
 
@@ -207,11 +207,11 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
     return ops
 
 
-def _embedding_norm(context: ModelContext, report: Report) -> Op | None:
-    """The norm on the embedding; None without one, or where it could not be read."""
+def _own_norm(values: Values, context: ModelContext, report: Report) -> Op | None:
+    """The norm that a model-wide block describes; None without one, or where it could not be read."""
     with suppress(UnreadError):
-        if context.embedding.get("norm") is not None:
-            return nested_norm("norm", context.embedding, context, report)
+        if isinstance(values.get("norm"), dict):
+            return nested_norm("norm", values, context, report)
     return None
 
 
@@ -224,12 +224,14 @@ def _embedding_op(context: ModelContext, norm: Op | None) -> Op:
     return Op("embedding", attributes=attributes, body=body, span=values.span, spans=values.spans)
 
 
-def _head_op(context: ModelContext, last: Op) -> Op:
+def _head_op(context: ModelContext, last: Op, own: Op | None) -> Op:
     values = context.head
     wiring = next(op for op in last.ops if op.name == "wiring")
-    norm = values.get("norm") or ("none" if wiring["position"] == "post" else "last")
+    behind = (wiring["ffn_position"] or wiring["position"]) == "post"
+    norm = values.get("norm") or ("none" if behind else "last")
     attributes = {name: values.value(name) for name in ("bias", "logit_softcap", "logit_scale")}
-    body = tuple(op for op in last.ops if definition(op.name).axis == "norm") if norm == "last" else ()
+    norms = {op.get("sublayer"): op for op in last.ops if definition(op.name).axis == "norm"}
+    body = (own or without_sublayer(norms.get("ffn", norms[None])),) if norm != "none" else ()
     return Op(
         "head",
         attributes={"tied": is_tied(context), **attributes},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import evolve
@@ -16,6 +17,7 @@ from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.ops.wiring import shares_norm
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
 MIXER_BLOCKS = ("attention",)
@@ -234,14 +236,80 @@ class _TemplateReader:
                 self.report.error(
                     "E0201", f"the template has no {key}", body.span, f"needs {key}", help=f"add `{key}:` with a `type`"
                 )
-        norm_node = nodes.get("norm", tree.Mapping((), body.span))
-        position, norm_body = without(norm_node, "position")
+        places = norm_places(nodes.get("norm", tree.Mapping((), body.span)))
         mixer = self.part("mixer", nodes.get("mixer"), None)
         ffn = self.part("ffn", nodes.get("ffn"), None)
-        norm = self.part("norm", norm_body, "rmsnorm")
-        wiring = self.lowered(definition("wiring"), self.wiring(position, nodes.get("residual"), body))
-        parts = (mixer, ffn, norm, wiring)
-        return None if any(part is None for part in parts) else tuple(part for part in parts if part is not None)
+        norms = [self.norm("norm", places["norm"][1])]
+        if norms[0] is not None:
+            norms += [self.norm(place, node) for place, (_, node) in places.items() if place != "norm"]
+        positions = {place: position for place, (position, _) in places.items() if position is not None}
+        wiring = self.lowered(definition("wiring"), self.wiring(positions, nodes.get("residual"), body))
+        parts = (mixer, ffn, *norms, wiring)
+        if any(part is None for part in parts):
+            return None
+        ops = tuple(part for part in parts if part is not None)
+        self.check_places(places, ops[-1])
+        self.check_general(places)
+        self.check_skip({op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
+        return ops
+
+    def norm(self, place: str, node: tree.Node) -> Op | None:
+        """The norm of all sublayers, or of the one that `place` names."""
+        op = self.part("norm", node, "rmsnorm")
+        return op if op is None or place == "norm" else op.replacing(sublayer=place)
+
+    def check_general(self, places: Mapping[str, Place]) -> None:
+        """What `norm` says of all sublayers is read by one at least."""
+        position, general = places["norm"]
+        own = [place for name, place in places.items() if name != "norm"]
+        if len(own) < 2 or not isinstance(general, tree.Mapping):
+            return
+        read = {id(entry) for _, node in own if isinstance(node, tree.Mapping) for entry in node}
+        unread = [entry for entry in general if id(entry) not in read]
+        if position is not None and all(each is not None for each, _ in own):
+            unread.append(position)
+        for entry in unread:
+            self.report.error(
+                "E0446",
+                f"norm.{entry.key} is read by no sublayer",
+                entry.key_span,
+                "mixer and ffn have their own",
+                help=f"take {entry.key} out",
+            )
+
+    def check_skip(self, norms: Mapping[str, Op], wiring: Op) -> None:
+        """What is taken behind a norm needs that norm."""
+        kinds = {norms.get(axis, norms["norm"]).name for axis in ("mixer", "ffn")}
+        if wiring["skip"] == "normed" and "norm.none" in kinds:
+            self.report.error(
+                "E0443",
+                "skip normed without the norm that it takes",
+                wiring.where("skip"),
+                "a sublayer has no norm",
+                help="give both sublayers a norm, or set `skip: stream`",
+            )
+
+    def check_places(self, places: Mapping[str, Place], wiring: Op) -> None:
+        """A position needs norms; sublayers that share a norm have none of their own."""
+        for place, (position, node) in places.items():
+            word = node.get("type") if isinstance(node, tree.Mapping) else None
+            if position is not None and word is not None and plain(word) == "none":
+                self.report.error(
+                    "E0442",
+                    "a position for norms that are none",
+                    position.value.span,
+                    "nothing stands there",
+                    secondary=((word.span, "no norm, set here"),),
+                    help="take position out",
+                )
+            if place != "norm" and shares_norm(wiring):
+                self.report.error(
+                    "E0445",
+                    f"norm.{place} where parallel sublayers share a norm",
+                    node.span,
+                    "there is one norm for both",
+                    help="set `shared_norm: false` under residual",
+                )
 
     def lowered(self, kind: type[Definition], values: Values) -> Op | None:
         """The op for values; None where it needs one that could not be read."""
@@ -250,16 +318,18 @@ class _TemplateReader:
         except UnreadError:
             return None
 
-    def wiring(self, position: tree.Entry | None, residual: tree.Node | None, body: tree.Mapping) -> Values:
+    def wiring(self, positions: Mapping[str, tree.Entry], residual: tree.Node | None, body: tree.Mapping) -> Values:
         fields = definition("wiring").fields
         read = self.reader.block(residual, blocks.RESIDUAL, f"{self.path}.residual", body.span)
         given = {"residual" if key == "type" else key: value for key, value in read.given.items()}
         spans = {"residual" if key == "type" else key: span for key, span in read.spans.items()}
-        if position is not None:
+        for place, position in positions.items():
             node = tree.Mapping((position,), position.value.span)
             norm = self.reader.block(node, {"position": fields["position"]}, f"{self.path}.norm", body.span)
-            given.update(norm.given)
-            spans.update(norm.spans)
+            name = "position" if place == "norm" else f"{place}_position"
+            spans[name] = norm.where("position")
+            if not norm.is_unread("position"):
+                given[name] = norm.get("position")
         spans["dropout"] = self.context.hints.where("dropout")
         if not self.context.hints.is_unread("dropout"):
             given["dropout"] = self.context.hints.value("dropout")
@@ -327,6 +397,30 @@ class _TemplateReader:
             given.update(inner.given)
             spans.update(inner.spans)
         return Values(given, spans, node.span, {**level, **chosen.fields})
+
+
+Place = tuple[tree.Entry | None, tree.Node]
+"""Where norms stand, and which."""
+
+
+def norm_places(node: tree.Node) -> dict[str, Place]:
+    """The norms of a template: that of all sublayers under `norm`, and those of `mixer` and `ffn` where they differ.
+
+    What a sublayer says is laid over what holds for all; of another kind of norm only the position holds.
+    """
+    position, general = without(node, "position")
+    own = {}
+    for axis in ("mixer", "ffn"):
+        entry, general = without(general, axis)
+        if entry is not None:
+            own[axis] = entry.value
+    places: dict[str, Place] = {"norm": (position, general)}
+    for axis, over in own.items():
+        own_position, rest = without(over, "position")
+        if isinstance(rest, tree.Mapping) and isinstance(general, tree.Mapping) and rest.entry("type") is None:
+            rest = merge(tree.Mapping(general.entries, over.span), rest)
+        places[axis] = (own_position, rest)
+    return places
 
 
 def without(node: tree.Node, key: str) -> tuple[tree.Entry | None, tree.Node]:

@@ -82,4 +82,4 @@ class LayerNorm(Definition):
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
-        return {"layer_norm_eps": op["eps"]}
+        return {op.get("config", "layer_norm_eps"): op["eps"]}

@@ -62,7 +62,7 @@ class RMSNorm(Definition):
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
-        return {"rms_norm_eps": op["eps"]}
+        return {op.get("config", "rms_norm_eps"): op["eps"]}
 
 
 def refuse_without_weight(keys: tuple[str, ...], values: Values, report: Report) -> None:

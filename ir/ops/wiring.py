@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, TensorType
-from eulerc.ir.definition import Definition, LocalTensor, register
-from eulerc.ir.fields import Choice, Field, Flag, Number
+from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
+from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Number
 from eulerc.ir.tensors import Init
 
 GRAPH = frozenset({"layers", "module"})
@@ -19,6 +20,39 @@ PARALLEL = {
     "sum": "only parallel sublayers are added together",
 }
 """Keys that concern parallel sublayers, with the reason."""
+
+
+POSITION = Choice(
+    meanings={
+        "pre": "before each sublayer",
+        "post": "after each residual addition (the original transformer)",
+        "sandwich": "before each sublayer and on its output (Gemma 2)",
+        "output": "on each sublayer's output, before the addition (OLMo 2)",
+    }
+)
+BEFORE = {"pre", "sandwich"}
+"""Positions with a norm before the sublayer."""
+
+EACH = Either(
+    kinds=(
+        Number(),
+        Block(
+            fields={
+                "mixer": Field(Number(), "For the mixer.", 1.0),
+                "ffn": Field(Number(), "For the feed-forward.", 1.0),
+            }
+        ),
+    )
+)
+"""A number for both sublayers, or one for each."""
+
+GAIN = Choice(
+    meanings={
+        "none": "none",
+        "channel": "one a channel, 1 at first (Doge)",
+        "affine": "one a channel after a bias, 1 and 0 at first (ZAYA)",
+    }
+)
 
 
 @register
@@ -34,20 +68,20 @@ class Wiring(Definition):
         "sum": "stream_first",
         "scaling": 1.0,
         "dropout": 0.0,
+        "mixer_position": None,
+        "ffn_position": None,
+        "ffn_scaling": None,
+        "skip": "stream",
+        "skip_scaling": 1.0,
+        "ffn_skip_scaling": None,
+        "skip_weight": "none",
+        "branch_weight": "none",
+        "layer_scalar": False,
     }
 
-    position = Field(
-        Choice(
-            meanings={
-                "pre": "before each sublayer",
-                "post": "after each residual addition (the original transformer)",
-                "sandwich": "before each sublayer and on its output (Gemma 2)",
-                "output": "on each sublayer's output, before the addition (OLMo 2)",
-            }
-        ),
-        "Where norms stand.",
-        "pre",
-    )
+    position = Field(POSITION, "Where norms stand.", "pre")
+    mixer_position = Field(POSITION, "Where the mixer's norms stand, if not where the others do.", None)
+    ffn_position = Field(POSITION, "Where the feed-forward's norms stand, if not where the others do.", None)
     residual = Field(
         Choice(
             meanings={
@@ -69,12 +103,33 @@ class Wiring(Definition):
         "Parallel: the order of the two additions, which rounding tells apart in 16 bits.",
         "stream_first",
     )
-    scaling = Field(Number(), "Factor on each sublayer's output.", 1.0, "size", "residual_multiplier")
+    scaling = Field(EACH, "Factor on each sublayer's output.", 1.0, "size", "residual_multiplier")
+    ffn_scaling = Field(Number(), "That factor on the feed-forward's output, if another.", None, "size")
+    skip = Field(
+        Choice(
+            meanings={
+                "stream": "the residual stream",
+                "normed": "the result of the norm before the sublayer (MiniMax-01)",
+            }
+        ),
+        "What a sublayer's output is added to.",
+        "stream",
+    )
+    skip_scaling = Field(EACH, "Factor on what a sublayer's output is added to.", 1.0, "size", "skip_multiplier")
+    ffn_skip_scaling = Field(Number(), "That factor for the feed-forward, if another.", None, "size")
+    skip_weight = Field(GAIN, "Trained factors on what a sublayer's output is added to.", "none")
+    branch_weight = Field(GAIN, "Trained factors on each sublayer's output.", "none")
+    layer_scalar = Field(Flag(), "A saved factor on the layer's result, 1 at first and not trained (Gemma 4).", False)
     dropout = Field(Number(0, 1), "Dropout on each sublayer's output.", 0.0, "train", "hidden_dropout")
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        attributes = values.resolved(context)
+        attributes = {
+            **values.resolved(context),
+            **_by_sublayer("scaling", values),
+            **_by_sublayer("skip_scaling", values),
+        }
+        cls._check_skip(attributes, values, report)
         for key, why in PARALLEL.items():
             if attributes["residual"] == "sequential" and key in values:
                 report.error(
@@ -84,23 +139,64 @@ class Wiring(Definition):
                     why,
                     help=f"set `type: parallel`, or take {key} out",
                 )
-        if attributes["position"] == "output" and "shared_norm" in values:
+        if attributes["residual"] == "parallel" and "shared_norm" in values and not _norms_before(attributes):
             report.error(
                 "E0332",
                 "shared_norm without norms before the sublayers",
                 values.where("shared_norm"),
-                "norms stand on the outputs only",
+                "not both sublayers have one",
                 help="take shared_norm out",
             )
-        if attributes["residual"] == "parallel" and attributes["position"] == "post":
-            report.error(
-                "E0333",
-                "norm position post with a parallel residual",
-                values.where("position"),
-                "no addition to stand after",
-                help="use position pre, sandwich or output",
-            )
+        for key in ("position", "mixer_position", "ffn_position"):
+            if attributes["residual"] == "parallel" and attributes[key] == "post":
+                report.error(
+                    "E0333",
+                    "norm position post with a parallel residual",
+                    values.where(key),
+                    "no addition to stand after",
+                    help="use position pre, sandwich or output",
+                )
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
+
+    @classmethod
+    def _check_skip(cls, attributes: dict[str, Any], values: Values, report: Report) -> None:
+        parallel = attributes["residual"] == "parallel"
+        before = _norms_before(attributes)
+        if attributes["skip"] == "normed" and (not before or (parallel and not attributes["shared_norm"])):
+            report.error(
+                "E0443",
+                "skip normed without the norm that it takes",
+                values.where("skip"),
+                "no single norm" if before else "not both sublayers have a norm before them",
+                help="use norm position pre or sandwich, with one norm before each addition, or `skip: stream`",
+            )
+        if parallel and attributes["ffn_skip_scaling"] is not None:
+            report.error(
+                "E0444",
+                "two factors on the one stream of parallel sublayers",
+                values.where("skip_scaling"),
+                "parallel sublayers are added to it together",
+                help="write one number",
+            )
+
+
+def _norms_before(attributes: Mapping[str, Any]) -> bool:
+    """Whether norms stand before both sublayers."""
+    return {attributes[f"{axis}_position"] or attributes["position"] for axis in ("mixer", "ffn")} <= BEFORE
+
+
+def shares_norm(wiring: Op) -> bool:
+    """Whether one norm feeds two parallel sublayers."""
+    return wiring["residual"] == "parallel" and bool(wiring["shared_norm"]) and _norms_before(wiring.attributes)
+
+
+def _by_sublayer(key: str, values: Values) -> dict[str, Any]:
+    """A factor written for both sublayers or for each: the mixer's under `key`, the feed-forward's beside it."""
+    given = values.value(key)
+    if not isinstance(given, dict):
+        return {key: given, f"ffn_{key}": None}
+    mixer, ffn = given.get("mixer", 1.0), given.get("ffn", 1.0)
+    return {key: mixer, f"ffn_{key}": None if ffn == mixer else ffn}
 
 
 @register
@@ -177,6 +273,40 @@ class Scale(_Elementwise):
 
     name = "scale"
     pure = True
+
+
+@register
+class Gain(_Elementwise):
+    """A value times trained factors, one a channel; with `bias`, a bias is added before."""
+
+    name = "gain"
+    implicit = {"bias": False}
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        weight = LocalTensor("weight", (hidden_size,), Init("ones"))
+        return (weight, LocalTensor("bias", (hidden_size,), Init("zeros"))) if op["bias"] else (weight,)
+
+    @classmethod
+    def binding(cls, op: Op) -> ClassBinding:
+        if op["bias"]:
+            return ClassBinding("gain", "ChannelAffine", init={"weight": "ones", "bias": "zeros"})
+        return ClassBinding("gain", "ChannelGain", init={"weight": "ones"})
+
+
+@register
+class LayerScalar(_Elementwise):
+    """A value times a saved number."""
+
+    name = "layer_scalar"
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        return (LocalTensor("weight", (1,), Init("ones"), buffer=True),)
+
+    @classmethod
+    def binding(cls, op: Op) -> ClassBinding:
+        return ClassBinding("gain", "LayerScalar", init={"weight": "ones"})
 
 
 @register

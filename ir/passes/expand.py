@@ -6,10 +6,18 @@ a parallel block gets its norm twice, a factor of 1 is multiplied; `simplify` ta
 
 from __future__ import annotations
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from eulerc.ir.core import Attribute, Block, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.norms import without_sublayer
+from eulerc.ir.ops.wiring import BEFORE, shares_norm
+
+WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
+"""What the library calls the parts of a layer, in the names of modules and config fields."""
+
+AFTER = ("post", "sandwich", "output")
+"""Positions with a norm behind the sublayer."""
 
 CARRIED = ("spec", "tokenizer", "hints", "expect", "meta", "extensions")
 
@@ -53,47 +61,107 @@ def expand(module: Module) -> Module:
 def _template(template: Op, d_model: int) -> Op:
     stream = Value("hidden_states", TensorType(("b", "t", d_model)))
     builder = GraphBuilder(stream)
-    parts = {definition(op.name).axis or op.name: op for op in template.ops}
-    wire = _parallel if parts["wiring"]["residual"] == "parallel" else _sequential
-    return evolve(template, body=builder.block(wire(builder, stream, parts)))
+    layer = _Layer(template)
+    wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
+    result = wire(builder, stream)
+    if layer.wiring["layer_scalar"]:
+        result = builder.add(Op("layer_scalar"), (result,), "scaled", module="layer_scalar")
+    return evolve(template, body=builder.block(result))
 
 
-def _sequential(builder: GraphBuilder, stream: Value, parts: dict[str, Op]) -> Value:
-    pre_ffn = "pre_feedforward_layernorm" if parts["wiring"]["position"] == "sandwich" else "post_attention_layernorm"
-    names = (("mixer", "input_layernorm", "post_attention_layernorm"), ("ffn", pre_ffn, "post_feedforward_layernorm"))
-    for axis, before, after in names:
-        output = _sublayer(builder, stream, parts, axis, before, after)
-        stream = builder.add(Op("add"), (stream, output), "residual")
-        if parts["wiring"]["position"] == "post":
-            stream = builder.add(parts["norm"], (stream,), "normed", module=after)
-    return stream
+class _Layer:
+    """The parts of a template, and how they are wired."""
+
+    def __init__(self, template: Op) -> None:
+        parts = {f"{definition(op.name).axis or op.name}.{op.get('sublayer', 'all')}": op for op in template.ops}
+        self.wiring = parts["wiring.all"]
+        general = parts["norm.all"]
+        norms = {axis: parts.get(f"norm.{axis}", general) for axis in ("mixer", "ffn")}
+        positions = {axis: self._position(axis, norms) for axis in norms}
+        before_ffn = "pre_feedforward_layernorm" if positions["mixer"] in AFTER else "post_attention_layernorm"
+        if shares_norm(self.wiring):
+            before_ffn = "input_layernorm"
+        names = {
+            "mixer": ("input_layernorm", "post_attention_layernorm"),
+            "ffn": (before_ffn, "post_feedforward_layernorm"),
+        }
+        self.mixer, self.ffn = (
+            _Sublayer(axis, parts[f"{axis}.all"], positions[axis], *names[axis]) for axis in ("mixer", "ffn")
+        )
+        self.norms = {axis: without_sublayer(norm) for axis, norm in norms.items()}
+
+    def _position(self, axis: str, norms: dict[str, Op]) -> str:
+        if norms[axis].name == "norm.none":
+            return "none"
+        return str(self.wiring[f"{axis}_position"] or self.wiring["position"])
+
+    def sequential(self, builder: GraphBuilder, stream: Value) -> Value:
+        """Mixer, then feed-forward, each added to the stream."""
+        for sublayer in (self.mixer, self.ffn):
+            skip, output = self._sublayer(builder, stream, sublayer)
+            skip = self._skip(builder, skip, sublayer.axis, sublayer.axis)
+            stream = builder.add(Op("add"), (skip, output), "residual")
+            if sublayer.position == "post":
+                stream = self._norm(builder, stream, sublayer, sublayer.after)
+        return stream
+
+    def parallel(self, builder: GraphBuilder, stream: Value) -> Value:
+        """Mixer and feed-forward on one stream, added to it together."""
+        skip, mixed = self._sublayer(builder, stream, self.mixer)
+        _, fed = self._sublayer(builder, stream, self.ffn)
+        skip = self._skip(builder, skip, "mixer", "residual")
+        if self.wiring["sum"] == "sublayers_first":
+            return builder.add(Op("add"), (builder.add(Op("add"), (mixed, fed), "sublayers"), skip), "residual")
+        return builder.add(Op("add"), (builder.add(Op("add"), (skip, mixed), "residual"), fed), "residual")
+
+    def _sublayer(self, builder: GraphBuilder, stream: Value, sublayer: _Sublayer) -> tuple[Value, Value]:
+        """One sublayer: what its output is added to, and the output."""
+        wiring, axis, op = self.wiring, sublayer.axis, sublayer.op
+        states = stream
+        if sublayer.position in BEFORE:
+            states = self._norm(builder, stream, sublayer, sublayer.before)
+        role = "mixed" if axis == "mixer" else "fed"
+        output = builder.add(op, (states,), role, module=definition(op.name).module_name)
+        if sublayer.position in ("output", "sandwich"):
+            output = self._norm(builder, output, sublayer, sublayer.after)
+        output = builder.add(Op("dropout", span=wiring.span), (output,), "dropped", p=wiring["dropout"])
+        output = self._gain(builder, output, wiring["branch_weight"], f"{WORDS[axis]}_branch_gain")
+        output = self._scale(builder, output, "scaling", axis, "residual_multiplier")
+        return (states if wiring["skip"] == "normed" else stream), output
+
+    def _norm(self, builder: GraphBuilder, states: Value, sublayer: _Sublayer, module: str) -> Value:
+        """A norm. Where the sublayers' norms are of one kind and differ in eps, each has a config field of its own."""
+        mixer, norm = self.norms["mixer"], self.norms[sublayer.axis]
+        apart = mixer.name == self.norms["ffn"].name and mixer["eps"] != self.norms["ffn"]["eps"]
+        own = {"config": f"{WORDS[sublayer.axis]}_norm_eps"} if apart else {}
+        return builder.add(norm, (states,), "normed", module=module, **own)
+
+    def _skip(self, builder: GraphBuilder, skip: Value, axis: str, word: str) -> Value:
+        skip = self._gain(builder, skip, self.wiring["skip_weight"], f"{WORDS[word]}_skip_gain")
+        return self._scale(builder, skip, "skip_scaling", axis, "skip_multiplier")
+
+    def _gain(self, builder: GraphBuilder, states: Value, kind: str, module: str) -> Value:
+        if kind == "none":
+            return states
+        return builder.add(Op("gain"), (states,), "weighted", bias=kind == "affine", module=module)
+
+    def _scale(self, builder: GraphBuilder, states: Value, key: str, axis: str, config: str) -> Value:
+        """A factor; where the sublayers have different ones, its config field says whose it is."""
+        other = self.wiring[f"ffn_{key}"]
+        factor = other if axis == "ffn" and other is not None else self.wiring[key]
+        config = config if other is None else f"{WORDS[axis]}_{config}"
+        return builder.add(Op("scale", span=self.wiring.span), (states,), "scaled", by=factor, config=config)
 
 
-def _parallel(builder: GraphBuilder, stream: Value, parts: dict[str, Op]) -> Value:
-    shared = parts["wiring"]["shared_norm"]
-    before_ffn = "input_layernorm" if shared else "post_attention_layernorm"
-    if parts["wiring"]["position"] == "sandwich" and not shared:
-        before_ffn = "pre_feedforward_layernorm"
-    mixed = _sublayer(builder, stream, parts, "mixer", "input_layernorm", "post_attention_layernorm")
-    fed = _sublayer(builder, stream, parts, "ffn", before_ffn, "post_feedforward_layernorm")
-    if parts["wiring"]["sum"] == "sublayers_first":
-        return builder.add(Op("add"), (builder.add(Op("add"), (mixed, fed), "sublayers"), stream), "residual")
-    return builder.add(Op("add"), (builder.add(Op("add"), (stream, mixed), "residual"), fed), "residual")
+@frozen
+class _Sublayer:
+    """Mixer or feed-forward, where its norms stand, and what the modules of these are called."""
 
-
-def _sublayer(builder: GraphBuilder, stream: Value, parts: dict[str, Op], axis: str, before: str, after: str) -> Value:
-    """One sublayer from the stream to what is added to it."""
-    wiring = parts["wiring"]
-    if wiring["position"] in ("pre", "sandwich"):
-        stream = builder.add(parts["norm"], (stream,), "normed", module=before)
-    op = parts[axis]
-    output = builder.add(op, (stream,), "mixed" if axis == "mixer" else "fed", module=definition(op.name).module_name)
-    if wiring["position"] in ("output", "sandwich"):
-        output = builder.add(parts["norm"], (output,), "normed", module=after)
-    output = builder.add(Op("dropout", span=wiring.span), (output,), "dropped", p=wiring["dropout"])
-    return builder.add(
-        Op("scale", span=wiring.span), (output,), "scaled", by=wiring["scaling"], config="residual_multiplier"
-    )
+    axis: str
+    op: Op
+    position: str
+    before: str
+    after: str
 
 
 def _graph(module: Module) -> Op:
@@ -101,7 +169,7 @@ def _graph(module: Module) -> Op:
     builder = GraphBuilder(Value("input_ids", TensorType(("b", "t"), "int64")))
     stream = _embed(builder, spec, embedding)
     stream = builder.add(Op("stack"), (stream,), "hidden_states", schedule=module.one("schedule")["schedule"])
-    for norm in head.ops:
+    for norm in (op for op in head.ops if op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
     shape: dict[str, Attribute] = {"vocab_size": spec["vocab_size"], "bias": head["bias"], "tied": head["tied"]}
     logits = builder.add(Op("unembed"), (stream,), "logits", **shape)

@@ -126,6 +126,10 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
+    "scaling": [0.5, {"mixer": 0.5}, {"ffn": 2.0}],
+    "skip_scaling": [0.5, {"mixer": 0.5, "ffn": 2.0}, {"mixer": 0.5, "ffn": 0.5}],
+    "mixer": [{"type": "none"}, {"position": "post"}, {"eps": 0.25}, {"unit_offset": True}],
+    "ffn": [{"type": "layernorm"}, {"position": "output"}, {"eps": 0.25}],
     "norm": ["none", {"type": "layernorm"}, {"eps": 0.25}, {"unit_offset": True}, {"weight": False}],
     "type": [],
 }
@@ -170,8 +174,8 @@ def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
         yield ("residual", name), (*TEMPLATE, "residual", name), name, field, {}
     for name, field in blocks.ENTRY.items():
         yield ("layer_schedule", name), ("layer_schedule", name), name, field, {}
-    position = Field(Choice(meanings={"pre": "", "post": "", "sandwich": "", "output": ""}), "", "pre")
-    yield ("norm", "position"), (*TEMPLATE, "norm", "position"), "position", position, {}
+    for name, field in blocks.NORM_WIRING.items():
+        yield ("norm", name), (*TEMPLATE, "norm", name), name, field, {}
     yield (
         ("residual", "type"),
         (*TEMPLATE, "residual", "type"),

@@ -26,5 +26,43 @@ VARIANTS: dict[str, str] = {
         block("qk_norm: {type: layernorm, unit_offset: true, bias: true}", norm="type: layernorm, unit_offset: true"),
         embedding="  positional: learned\n  norm: {unit_offset: true}",
     ),
+    "skips": spec(
+        "skips",
+        block(
+            residual="skip: normed, skip_scaling: {mixer: 0.5, ffn: 2}, scaling: {mixer: 2.0}, branch_weight: channel",
+            name="normed",
+        )
+        + block(
+            "window: 5",
+            norm="position: sandwich, mixer: {eps: 0.1}",
+            residual="skip_weight: affine, scaling: '${1 / (layer.index + 2)}', layer_scalar: true",
+            name="weighted",
+        )
+        + block(
+            residual="type: parallel, skip: normed, skip_scaling: 0.7, skip_weight: channel, branch_weight: affine",
+            name="parallel",
+        ),
+        "  - {pattern: [normed, weighted, parallel], layers: 5}",
+        rest="head: {norm: {type: layernorm, bias: false, eps: 0.03}}",
+    ),
+    "norms_by_sublayer": spec(
+        "norms_by_sublayer",
+        block(norm="type: layernorm, mixer: {type: none}", name="first")
+        + block(norm="type: rmsnorm, ffn: {position: sandwich}", name="routed")
+        + block(
+            "window: 4",
+            norm="type: layernorm, mixer: {type: rmsnorm, position: post, eps: 0.2}, ffn: {position: output}",
+            residual="skip_scaling: 0.9",
+            name="mixed",
+        )
+        + block(
+            norm="position: output, mixer: {position: pre}",
+            residual="type: parallel, layer_scalar: true",
+            name="beside",
+        )
+        + block(norm="type: none", residual="branch_weight: channel", name="bare"),
+        "  - template: first\n  - {pattern: [routed, mixed, beside]}\n  - template: bare",
+        rest="training_hints: {dropout: 0.1}",
+    ),
 }
 """Specs by name."""

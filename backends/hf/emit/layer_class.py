@@ -28,7 +28,7 @@ def layer_class(model: Model, layer: Op) -> str:
 def norm_arguments(op: Op, model: Model) -> str:
     """What a norm's class is called with; a norm outside the layers may have a field of its own."""
     own = OWN_EPS.get(op["module"])
-    field = own if own in model.numbers["fields"] else eps_field(op.name)
+    field = own if own in model.numbers["fields"] else op.get("config", eps_field(op.name))
     holder = "sizes" if field in model.differing else "config"
     return f"config.hidden_size, eps={holder}.{field}"
 

@@ -1,0 +1,39 @@
+"""Factors on the residual stream and on what is added to it."""
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+
+
+class ChannelGain(nn.Module):
+    """A trained factor for every channel (Doge)."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.weight * hidden_states
+
+
+class ChannelAffine(nn.Module):
+    """A trained bias and then a trained factor for every channel (ZAYA)."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return (hidden_states + self.bias) * self.weight
+
+
+class LayerScalar(nn.Module):
+    """A factor that is saved and not trained (Gemma 4)."""
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        super().__init__()
+        self.weight = nn.Buffer(torch.ones(1))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return hidden_states * self.weight

@@ -1,0 +1,14 @@
+"""`norm.none`: no norm."""
+
+from __future__ import annotations
+
+from eulerc.ir.definition import Definition, register
+
+
+@register
+class NoNorm(Definition):
+    """No norm: sublayers read the stream as it is (the first of ModernBERT's)."""
+
+    name = "norm.none"
+    axis, yaml_type = "norm", "none"
+    stages = frozenset({"arch"})
