@@ -1,4 +1,4 @@
-"""Dense families with latent attention: Youtu-LLM."""
+"""Dense families with latent attention: Youtu-LLM, MiniCPM3."""
 
 from __future__ import annotations
 
@@ -66,6 +66,75 @@ YOUTU = Family(
         Feature("half-split rope", {"embedding.rope.interleaved": True}, case="biased"),
         Feature("yarn", {"embedding.rope.scaling": GONE}, case="biased"),
         Feature("mscale of the scores", {"embedding.rope.scaling.mscale_all_dim": GONE}, case="biased"),
+        Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("eps", {"model.norm_eps": GONE}, case="biased"),
+    ),
+)
+
+MINICPM3_LONG = {
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+    "original_max_position_embeddings": 32,
+}
+DEPTH = 1.4 / 2**0.5
+MINICPM3 = Family(
+    name="minicpm3",
+    config="MiniCPM3Config",
+    model="MiniCPM3ForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "minicpm3_tiny",
+                {"block": block({"mla": MLA}, residual={"scaling": DEPTH})},
+                TWO,
+                model={"n_kv_heads": 4, "norm_eps": 1.0e-5},
+                embedding={
+                    "rope": {"scaling": {"type": "longrope", **MINICPM3_LONG}},
+                    "scale": 12.3,
+                    "scale_rounding": "dtype",
+                },
+                head={"logit_scale": 0.25},
+            ),
+            {
+                **YOUTU_SIZES,
+                "rms_norm_eps": 1.0e-5,
+                "scale_emb": 12.3,
+                "dim_model_base": 16,
+                "rope_parameters": {"rope_type": "longrope", "rope_theta": 10000.0, **MINICPM3_LONG},
+            },
+        ),
+        "biased": Case(
+            document(
+                "minicpm3_biased",
+                {"block": block({"mla": MLA, **BIASED}, residual={"scaling": 0.5})},
+                TWO,
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": {"theta": 500.0}, "scale": 2.0},
+                head=UNTIED,
+            ),
+            {
+                **YOUTU_SIZES,
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "scale_emb": 2.0,
+                "scale_depth": 0.5 * 2**0.5,
+                "dim_model_base": None,
+                "tie_word_embeddings": False,
+                "rope_parameters": default_rope(500.0),
+            },
+        ),
+    },
+    features=(
+        Feature("half-split rope", {"embedding.rope.interleaved": True}),
+        Feature("longrope", {"embedding.rope.scaling": GONE}),
+        Feature("embedding scale", {"embedding.scale": GONE, "embedding.scale_rounding": GONE}),
+        Feature("rounding of the embedding scale", {"embedding.scale_rounding": GONE}, shows="bfloat16"),
+        Feature("residual scaling", {"layer_templates.*.residual.scaling": GONE}),
+        Feature("logit scale", {"head": {}}),
+        Feature("norms on the latents", {f"{ATTENTION}.mla.norms": False}),
+        Feature("tied head", {"head.tie_weights": False}, shows="gradients"),
+        Feature("rope theta", {"embedding.rope.theta": GONE}, case="biased"),
         Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
