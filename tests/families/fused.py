@@ -7,8 +7,7 @@ from typing import Any
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename
 from tests.families.layouts import halves, stacked
-from tests.families.llama_like import QKV_BIASED, SHALLOW, TWO, default_rope
-from tests.families.specs import block, document
+from tests.families.specs import QKV_BIASED, SHALLOW, TWO, block, default_rope, document
 
 GATE_AND_UP = Rename(r"(.*)\.mlp\.gate_up_proj\.weight", (r"\1.mlp.gate_proj.weight", r"\1.mlp.up_proj.weight"), halves)
 QUERY_KEY_VALUE = Rename(

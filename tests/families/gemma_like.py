@@ -6,8 +6,7 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
-from tests.families.llama_like import BIASED, GLOBAL, LOCAL, SHALLOW, TWO, default_rope
-from tests.families.specs import LIBRARY, block, document
+from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, SHALLOW, TWO, block, default_rope, document
 
 # 48 and not 64: the root of the width is not exact in bfloat16
 NARROW = {"d_model": 48, "head_dim": 16}

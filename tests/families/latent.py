@@ -6,9 +6,8 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature
-from tests.families.llama_like import BIASED, SHALLOW, TWO, default_rope
 from tests.families.routed import MLA, YARN
-from tests.families.specs import block, document
+from tests.families.specs import BIASED, SHALLOW, TWO, block, default_rope, document
 
 YOUTU_SIZES: dict[str, Any] = {
     **SHALLOW,

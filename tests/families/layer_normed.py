@@ -7,8 +7,7 @@ from typing import Any
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
 from tests.families.layouts import grouped
-from tests.families.llama_like import BIASED, SHALLOW, TWO, default_rope
-from tests.families.specs import block, document
+from tests.families.specs import BIASED, SHALLOW, TWO, block, default_rope, document
 
 RESIDUAL = "layer_templates.*.residual"
 

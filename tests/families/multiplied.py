@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename
-from tests.families.llama_like import BIASED, QKV_BIASED, SHALLOW, TWO, default_rope
-from tests.families.specs import block, document
+from tests.families.specs import BIASED, QKV_BIASED, SHALLOW, TWO, block, default_rope, document
 
 GRANITE = Family(
     name="granite",

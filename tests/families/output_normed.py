@@ -6,8 +6,7 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, OLMO2_ATTENTION, OLMO2_NORM, UNTIED, YARN
 from tests.families.harness import GONE, Case, Family, Feature, Spec
-from tests.families.llama_like import BIASED, GLOBAL, LOCAL, SHALLOW, TWO, default_rope
-from tests.families.specs import LIBRARY, block, document
+from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, SHALLOW, TWO, block, default_rope, document
 
 OUTPUT = {"position": "output"}
 THREE_TYPES = ["sliding_attention", "sliding_attention", "full_attention"]

@@ -6,9 +6,8 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
-from tests.families.llama_like import BIASED, default_rope
 from tests.families.routed_sigmoid import GROUPED, MOE, SIGMOID, routed
-from tests.families.specs import LIBRARY, block, document
+from tests.families.specs import BIASED, LIBRARY, block, default_rope, document
 
 NORMED: dict[str, Any] = {"qk_norm": "head"}
 

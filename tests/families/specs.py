@@ -20,6 +20,21 @@ LIBRARY: dict[str, Any] = {
 }
 """Sizes of the library's models, under the names that most of its configs use."""
 
+SHALLOW: dict[str, Any] = {**LIBRARY, "num_hidden_layers": 2}
+TWO = [{"template": "block", "repeat": 2}]
+"""The schedule of a shallow model with one template."""
+
+BIASED = {"qkv_bias": True, "out_bias": True}
+QKV_BIASED = {"qkv_bias": True, "out_bias": False}
+
+LOCAL = "layer_templates.local.mixer.attention"
+GLOBAL = "layer_templates.global.mixer.attention"
+
+
+def default_rope(theta: float, **rest: Any) -> dict[str, Any]:
+    """The library's parameters of a rope without scaling."""
+    return {"rope_type": "default", "rope_theta": theta, **rest}
+
 
 def block(
     attention: dict[str, Any] | None = None,

@@ -6,10 +6,7 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Spec
-from tests.families.specs import LIBRARY, block, document
-
-LOCAL = "layer_templates.local.mixer.attention"
-GLOBAL = "layer_templates.global.mixer.attention"
+from tests.families.specs import GLOBAL, LIBRARY, LOCAL, block, document
 
 MISTRAL = Family(
     name="mistral",
