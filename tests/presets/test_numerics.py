@@ -53,6 +53,6 @@ def presets() -> Iterator[Any]:
             yield pytest.param(spec, family, id=name)
 
 
-@pytest.mark.parametrize(("spec", "family"), presets())
+@pytest.mark.parametrize(("spec", "family"), list(presets()))
 def test_preset_states_what_a_case_of_its_family_states(spec: Spec, family: Family) -> None:
     assert set(stated(spec)) in [set(stated(case.spec)) for case in family.cases.values()]
