@@ -35,12 +35,16 @@ class Loaded:
 
 @frozen
 class Linted:
-    """The findings about a source, and the module where there were no errors."""
+    """The findings about a source, and the module where there were no errors.
+
+    `compiled` is the module also where the only errors are unmet expectations.
+    """
 
     diagnostics: tuple[Diagnostic, ...]
     texts: dict[str, str]
     module: Module | None
     loaded: Loaded | None = None
+    compiled: Module | None = None
 
     @property
     def ok(self) -> bool:
@@ -110,7 +114,7 @@ def lint(source: str | Path, text: bytes | None = None) -> Linted:
     if module is not None:
         check_budgets(module, diagnostics)
     texts = dict(diagnostics.sources) if loaded is None else loaded.texts
-    return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded)
+    return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded, module)
 
 
 def build(source: str | Path, directory: str | Path, **options: Any) -> None:

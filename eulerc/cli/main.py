@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from eulerc import __version__
 from eulerc.cli.build import build
+from eulerc.cli.diff import diff
 from eulerc.cli.dump_ir import dump_ir
 from eulerc.cli.explain import explain
 from eulerc.cli.lint import lint
@@ -33,6 +34,7 @@ app.command()(build)
 app.command()(lint)
 app.command("dump-ir")(dump_ir)
 app.command()(stats)
+app.command()(diff)
 app.command()(viz)
 app.command()(verify)
 app.add_typer(presets, name="presets")

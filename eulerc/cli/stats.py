@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eulerc.cli.common import compiled
+from eulerc.cli.common import checked, show
 
 
 def stats(
@@ -21,8 +21,13 @@ def stats(
     """
     from eulerc.ir.stats import statistics
 
-    numbers = statistics(compiled(spec), seq_len)
-    typer.echo(json.dumps(numbers, indent=2) if as_json else _table(numbers))
+    result = checked(spec)
+    show(result.diagnostics, result.texts)
+    if result.compiled is not None:
+        numbers = statistics(result.compiled, seq_len)
+        typer.echo(json.dumps(numbers, indent=2) if as_json else _table(numbers))
+    if not result.ok:
+        raise typer.Exit(1)
 
 
 def _table(numbers: dict[str, Any]) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import pairwise
-
 from attrs import field, frozen
 
-from eulerc.frontend.templates import ranges
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import definition
+from eulerc.layers import layers_text
 from eulerc.viz.canvas import INK, PAPER, SOFT_INK, Canvas
 from eulerc.viz.palette import BOXES, color_of
 from eulerc.viz.picture import Kind, Picture
@@ -225,14 +222,3 @@ def _state(state: StateType) -> list[str]:
         return [text]
     limit = grows.removeprefix("t<=")
     return [f"{text} a token", *([f"the last {number(int(limit))}"] if limit.isdigit() else [])]
-
-
-def layers_text(layers: Iterable[int]) -> str:
-    """`layers 0-2, 5`; a steady step is written with its ends."""
-    found = list(layers)
-    steps = {after - before for before, after in pairwise(found)}
-    if len(found) == 1:
-        return f"layer {found[0]}"
-    if len(found) > 3 and len(steps) == 1 and steps != {1}:
-        return f"layers {found[0]}, {found[1]}, {found[2]}, \N{HORIZONTAL ELLIPSIS}, {found[-1]}"
-    return f"layers {ranges(found)}"

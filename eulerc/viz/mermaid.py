@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition
 from eulerc.ir.rolling import Leaf, Rolled, roll
-from eulerc.viz.card import layers_text, state_words
+from eulerc.layers import layers_text
+from eulerc.viz.card import state_words
 from eulerc.viz.palette import BOXES
 from eulerc.viz.picture import Kind, Picture, picture_of
 from eulerc.viz.text import one_line

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from eulerc.ir.core import Module
+from eulerc.layers import layers_text
 from eulerc.viz.canvas import SOFT_INK, Canvas
-from eulerc.viz.card import Card, layers_text
+from eulerc.viz.card import Card
 from eulerc.viz.picture import Picture, picture_of
 from eulerc.viz.strip import Strip
 from eulerc.viz.text import cut, text_width, wrapped

@@ -39,6 +39,9 @@ class LatentAttention(Definition):
     axis = "mixer"
     module_name = "self_attn"
     implicit = {**PLAIN, "q_rank": None, "norms": True, "norm_eps": 1e-6, "rope": None, "alibi": False}
+    spelled = {name: f"mixer.attention.mla.{name}" for name in MLA_FIELDS} | {
+        name: f"mixer.attention.{name}" for name in (*PLAIN, "n_heads", "n_kv_heads", "rope")
+    }
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
     n_kv_heads = Field(Integer(), "Heads the latent expands to.", None, "size", "num_key_value_heads", "n_kv_heads")

@@ -52,7 +52,7 @@ class SparseMoe(Definition):
     axis, yaml_type, block = "ffn", "moe", "moe"
     module_name = "mlp"
     title = "Mixture of experts"
-    spelled = {"score": "affinity"}
+    spelled = {"score": "ffn.moe.affinity"}
     implicit = {
         "normalize": True,
         "scale": None,

@@ -61,6 +61,14 @@ class Wiring(Definition):
 
     name = "wiring"
     stages = frozenset({"arch"})
+    spelled = {
+        "position": "norm.position",
+        "residual": "residual.type",
+        "shared_norm": "residual.shared_norm",
+        "sum": "residual.sum",
+        "scaling": "residual.scaling",
+        "dropout": "training_hints.dropout",
+    }
     implicit = {
         "position": "pre",
         "residual": "sequential",

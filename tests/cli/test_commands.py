@@ -15,7 +15,7 @@ from eulerc.presets.catalogue import catalogue
 from tests.variants import VARIANTS
 
 SPEC = VARIANTS["llama"]
-COMMANDS = ["build", "lint", "dump-ir", "stats", "viz", "verify", "explain", "schema"]
+COMMANDS = ["build", "lint", "dump-ir", "stats", "diff", "viz", "verify", "explain", "schema"]
 
 
 def run(*arguments: object, stdin: str | None = None) -> Any:
@@ -96,6 +96,8 @@ def test_unknown_names_are_usage_errors_with_a_suggestion(arguments: list[str], 
         ["build", "gpt2", "-o", "x", "--seed", "-1"],
         ["stats", "gpt2", "--seq-len", "0"],
         ["dump-ir", "gpt2", "--stage", "tokens"],
+        ["diff", "gpt2"],
+        ["diff", "gpt2", "gpt2-xl", "--seq-len", "0"],
         ["viz", "gpt2", "--format", "png"],
         ["viz", "gpt2", "-o", "gpt2.png"],
     ],
@@ -217,6 +219,13 @@ def test_stats_count_work_and_state_at_the_length_asked_for(spec: Path) -> None:
     assert short["flops_per_token"]["forward"] < long["flops_per_token"]["forward"]
     assert short["parameters"] == long["parameters"]
     assert "at length 32" in printed("stats", spec, "--seq-len", 32)
+
+
+def test_stats_are_printed_where_only_an_expectation_is_unmet(spec: Path) -> None:
+    spec.write_text(SPEC + "expect: {parameters: 1}\n", encoding="utf-8")
+    result = run("stats", spec)
+    assert result.exit_code == 1
+    assert "error[E0351]" in result.stderr and "parameters " in result.stdout
 
 
 # viz

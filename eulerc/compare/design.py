@@ -1,0 +1,186 @@
+"""A design as keys of the language with their values: what two designs are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+
+from eulerc.frontend import blocks
+from eulerc.ir.compact import compact
+from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.definition import definition
+from eulerc.ir.numbers import schedule
+
+Values = Mapping[str, Any]
+
+BLOCKS = {"spec": "model", "tokenizer": "tokenizer_contract", "hints": "training_hints"}
+"""Ops that are called something else in a spec."""
+
+SPELLED = {
+    "model.init_std": "training_hints.init",
+    "model.seed": "training_hints.seed",
+    "embedding.dropout": "training_hints.dropout",
+    "head.tied": "head.tie_weights",
+}
+"""Keys that stand in another block of a spec, or under another name."""
+
+NOTES = ("model.name", "model.family_hint", "model.target_params", "meta.", "expect.")
+"""Keys that name or judge a design and are no part of it."""
+
+DERIVED = frozenset({"alibi", "inherits_eps", "module", "class", "config"})
+"""Attributes that follow from others."""
+
+
+@frozen
+class Design:
+    """`model` and `notes` hold model-wide keys; `templates` those of every template that is in use, by its name.
+
+    `telling` has of each template what is not as usual. Templates of equal content count as one, under the first one's
+    name. `schedule` has the template of every layer.
+    """
+
+    name: str
+    model: Values
+    notes: Values
+    templates: Mapping[str, Values]
+    telling: Mapping[str, Values]
+    schedule: tuple[str, ...]
+
+    def layers_of(self, template: str) -> list[int]:
+        return [index for index, name in enumerate(self.schedule) if name == template]
+
+    @property
+    def layers(self) -> list[Values]:
+        """The content of every layer."""
+        return [self.templates[name] for name in self.schedule]
+
+
+def written_design(module: Module) -> Design:
+    """The design of a module at stage `arch`, in the words of its spec."""
+    model = _model_values(module, ("template", "schedule"))
+    order = [str(name) for name in module.one("schedule")["schedule"]]
+    return _design(module, model, lambda template: _merged(map(_part_values, template.ops)), order)
+
+
+def graph_design(module: Module) -> Design:
+    """The design of a module past stage `arch`: by the ops of its graphs, where the words of the spec are gone."""
+    ropes = {str(op.symbol): op for op in module.all("rope")}
+    model = _model_values(module, ("template", "graph", "rope", "class", "layer", "config"))
+    model |= _graph_values(module.one("graph"), ropes)
+    order = [str(op.symbol) for op in schedule(module)]
+    return _design(module, model, lambda template: _graph_values(template, ropes), order)
+
+
+def _design(module: Module, model: Values, read: Callable[[Op], Values], order: list[str]) -> Design:
+    templates = {str(op.symbol): read(op) for op in module.all("template")}
+    telling = {str(op.symbol): read(op) for op in compact(module).all("template")}
+    first: dict[str, str] = {}
+    for name in dict.fromkeys(order):
+        twin = next((other for other in first.values() if templates[other] == templates[name]), name)
+        first[name] = twin
+    notes = {key: value for key, value in model.items() if key.startswith(NOTES)}
+    return Design(
+        name=str(module.one("spec")["name"]),
+        model={key: value for key, value in model.items() if key not in notes},
+        notes=notes,
+        templates={name: templates[name] for name in dict.fromkeys(first.values())},
+        telling={name: telling[name] for name in dict.fromkeys(first.values())},
+        schedule=tuple(first[name] for name in order),
+    )
+
+
+def _model_values(module: Module, others: Sequence[str]) -> dict[str, Any]:
+    """The keys of all model-wide ops but `others`; hints that are not set have their default."""
+    values: dict[str, Any] = {f"training_hints.{name}": field.default for name, field in blocks.HINTS.items()}
+    for op in module.model.ops:
+        if op.name not in others:
+            values |= {SPELLED.get(key, key): value for key, value in _block_values(op)}
+    return {**values, "training_hints.init": f"normal_{values['training_hints.init']}"}
+
+
+def _block_values(op: Op) -> Iterator[tuple[str, Any]]:
+    block = BLOCKS.get(op.name, op.name)
+    for name, value in op.attributes.items():
+        yield f"{block}.{name}", _plain(value)
+    for inner in op.ops:
+        for key, value in _part_values(inner):
+            yield f"{block}.{key}", value
+
+
+def _part_values(op: Op) -> Iterator[tuple[str, Any]]:
+    """The keys of one part of a template."""
+    kind = definition(op.name)
+    if kind.axis is not None:
+        yield f"{kind.axis}.type", kind.yaml_type or op.name.partition(".")[2]
+    for name, value in op.attributes.items():
+        if name not in DERIVED:
+            yield _key(op, name), _plain(value)
+    for inner in op.ops:
+        for key, value in _part_values(inner):
+            yield f"{kind.axis or op.name}.{key}", value
+
+
+def _key(op: Op, name: str) -> str:
+    """Where a spec sets an attribute: `mixer.attention.window`."""
+    kind = definition(op.name)
+    if name in kind.spelled:
+        return kind.spelled[name]
+    block = kind.block if name in kind.fields else None
+    return ".".join(part for part in (kind.axis or op.name, block, name) if part is not None)
+
+
+def _merged(parts: Iterable[Iterable[tuple[str, Any]]]) -> Values:
+    """The keys of all parts; a key given twice is numbered."""
+    values: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part:
+            unique, number = key, 1
+            while unique in values:
+                number += 1
+                unique = f"{key}[{number}]"
+            values[unique] = value
+    return values
+
+
+def _graph_values(holder: Op, ropes: Mapping[str, Op]) -> Values:
+    """The keys of the ops of a graph, and how they are wired."""
+    ops = [op for op in holder.ops if op.name not in ("yield", "stack")]
+    values = dict(_merged(_node_values(op, ropes) for op in ops))
+    return {**values, f"{holder.name}.wiring": _wiring(holder)}
+
+
+def _node_values(op: Op, ropes: Mapping[str, Op]) -> Iterator[tuple[str, Any]]:
+    kind = definition(op.name)
+    place = op.get("module") if kind.axis == "norm" else None
+    if kind.axis is not None:
+        yield f"{place or kind.axis}.type", kind.yaml_type or op.name.partition(".")[2]
+    for name, value in op.attributes.items():
+        if name not in DERIVED:
+            shared = ropes.get(value) if isinstance(value, Symbol) else None
+            value = _plain(dict(shared.attributes)) if shared is not None else _plain(value)
+            yield (f"{place}.{name}" if place is not None else _key(op, name)), value
+
+
+def _wiring(holder: Op) -> str:
+    """The graph as text: `1 = input_layernorm(x); 2 = self_attn(1); 3 = add(x, 2)`."""
+    assert holder.body is not None
+    names = {argument.name: "x" for argument in holder.body.arguments}
+    steps = []
+    for number, op in enumerate(holder.ops, start=1):
+        operands = ", ".join(names[operand.name] for operand in op.operands)
+        names |= {result.name: str(number) for result in op.results}
+        call = f"{op.get('module') or op.name}({operands})"
+        steps.append(call if op.name == "yield" else f"{number} = {call}")
+    return "; ".join(steps)
+
+
+def _plain(value: Any) -> Any:
+    """A value without names of dims and without what is not set."""
+    if isinstance(value, dict):
+        kept = {key: _plain(item) for key, item in value.items() if key not in DERIVED}
+        return {key: item for key, item in kept.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else value
