@@ -326,6 +326,7 @@ OLMO2 = Family(
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("rope theta", {"embedding.rope_theta": GONE}),
     ),
 )
 

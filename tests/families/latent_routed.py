@@ -141,5 +141,11 @@ GLM4_MOE_LITE = Family(
         Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="halves"),
         Feature("eps", {"model.norm_eps": GONE}, case="halves"),
         Feature("tied head", {"head": UNTIED}, case="halves", shows="gradients"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="halves"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("routed scale", {f"{MOE}.scale": GONE}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("yarn", {"embedding.rope.scaling": GONE}, case="halves"),
     ),
 )

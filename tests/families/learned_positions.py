@@ -149,7 +149,7 @@ OPT = Family(
                 "opt_unbiased",
                 {},
                 {"activation": "gelu"},
-                {},
+                {"weight": False},
                 model={"max_seq_len": 32},
                 embedding={"position_offset": 2},
                 head=UNTIED,
@@ -160,6 +160,7 @@ OPT = Family(
                 "ffn_dim": 96,
                 "word_embed_proj_dim": 64,
                 "enable_bias": False,
+                "layer_norm_elementwise_affine": False,
                 "activation_function": "gelu",
                 "tie_word_embeddings": False,
             },
@@ -179,6 +180,7 @@ OPT = Family(
         Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
         Feature("tied head", {"head": UNTIED}, shows="gradients"),
         Feature("gelu", {f"{FFN}.activation": "relu"}, case="unbiased"),
+        Feature("norms without weights", {f"{NORM}.weight": GONE}, case="unbiased", shows="weights"),
     ),
 )
 

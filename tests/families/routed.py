@@ -195,5 +195,6 @@ DEEPSEEK_V3 = Family(
         Feature("eps of the latents' norms", {f"{ATTENTION}.mla.norm_eps": 0.01}, case="yarn"),
         Feature("half-split rope", {"embedding.rope.interleaved": True}, case="halves"),
         Feature("rope theta", {"embedding.rope.theta": GONE}, case="halves"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
     ),
 )

@@ -102,6 +102,7 @@ EXAONE_MOE = Family(
         Feature("width of the shared experts", {f"{MOE}.shared_experts": 1}, case="undivided", shows="weights"),
         Feature("eps", {"model.norm_eps": GONE}, case="undivided"),
         Feature("tied head", {"head": UNTIED}, case="undivided", shows="gradients"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
     ),
 )
 
@@ -176,5 +177,6 @@ HY_V3 = Family(
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
         Feature("tied head", {"head": UNTIED}, case="biased", shows="gradients"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
     ),
 )

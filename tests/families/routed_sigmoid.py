@@ -101,6 +101,8 @@ MINIMAX_M2 = Family(
         Feature("activation", {f"{FFN}.activation": GONE}, case="wide heads"),
         Feature("eps", {"model.norm_eps": GONE}, case="wide heads"),
         Feature("rope theta", {"embedding.rope.theta": GONE}, case="wide heads"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("share that rotates", {f"{ATTENTION}.rope.partial": GONE}),
     ),
 )
 
@@ -165,6 +167,9 @@ DOTS1 = Family(
         Feature("weights left undivided", {f"{MOE}.normalize": True}, case="windowed"),
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="windowed"),
         Feature("eps", {"model.norm_eps": GONE}, case="windowed"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="windowed"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
     ),
 )
 
@@ -232,6 +237,9 @@ GLM4_MOE = Family(
             {"layer_schedule": [{"template": "dense"}, {"template": "sparse", "repeat": 2}]},
             case="normed",
         ),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0}),
     ),
 )
 
@@ -284,5 +292,8 @@ SOLAR_OPEN = Family(
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("weights left undivided", {f"{MOE}.normalize": True}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("router in float32", {f"{MOE}.router_float32": False}, shows="bfloat16"),
     ),
 )

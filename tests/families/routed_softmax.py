@@ -135,6 +135,9 @@ OLMOE = Family(
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="grouped"),
         Feature("rope theta", {"embedding.rope_theta": GONE}, case="grouped"),
         Feature("eps", {"model.norm_eps": GONE}, case="grouped"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="grouped"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("dtype of the routed weights", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
     ),
 )
 
@@ -192,6 +195,9 @@ FLEX_OLMO = Family(
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
         Feature("rope theta", {"embedding.rope_theta": GONE}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("dtype of the routed weights", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
     ),
 )
 
@@ -260,5 +266,8 @@ MELLUM = Family(
         Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("dtype of the routed weights", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
     ),
 )
