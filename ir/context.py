@@ -49,6 +49,12 @@ class Values:
         default = self.fields[name].default
         return None if default is REQUIRED else default
 
+    def inner(self, name: str) -> Values:
+        """The values of a nested block that was written."""
+        prefix = f"{name}."
+        spans = {key.removeprefix(prefix): span for key, span in self.spans.items() if key.startswith(prefix)}
+        return Values(self.get(name), spans, self.where(name))
+
     def where(self, name: str) -> Span:
         return self.spans.get(name, self.span)
 

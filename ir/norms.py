@@ -73,6 +73,11 @@ def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> di
     op = nested_norm("qk_norm", nested, context, report, bias=False)
     if op is None:
         return None
-    implicit = definition(op.name).implicit
-    own = {name: value for name, value in op.attributes.items() if value != implicit.get(name)}
-    return {"norm": op.name, "over": given.get("over", "head"), "inherits_eps": given.get("eps") is None, **own}
+    own = as_attribute(op)
+    return {"norm": own.pop("norm"), "over": given.get("over", "head"), "inherits_eps": given.get("eps") is None, **own}
+
+
+def as_attribute(norm: Op) -> dict[str, Any]:
+    """A norm as an attribute of the op that holds it: its name under `norm`, and what is not implicit."""
+    implicit = definition(norm.name).implicit
+    return {"norm": norm.name, **{key: value for key, value in norm.attributes.items() if value != implicit.get(key)}}

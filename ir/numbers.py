@@ -114,7 +114,8 @@ def tensor_plan(module: Module) -> Iterator[TensorPlan]:
         if op.name == "stack":
             yield from _layer_tensors(module, width, std, dtype)
         elif name is not None and op.name != "unembed":
-            yield from _module_tensors(op, f"model.{name}", width, std, dtype)
+            path = name if definition(op.name).in_head else f"model.{name}"
+            yield from _module_tensors(op, path, width, std, dtype)
     head = next(op for op in graph.ops if op.name == "unembed")
     for tensor in _module_tensors(head, "lm_head", width, std, dtype):
         tied = head["tied"] and tensor.name == "lm_head.weight"

@@ -107,15 +107,13 @@ def kv_bytes_per_token(module: Module) -> int:
 
 def _costs(module: Module) -> list[Cost]:
     width = module.one("spec")["d_model"]
-    return [definition(op.name).cost(op, width) for template in schedule(module) for op in template.ops]
+    ops = [op for template in schedule(module) for op in template.ops]
+    return [definition(op.name).cost(op, width) for op in (*ops, *module.one("graph").ops)]
 
 
 def executed_flops(module: Module, length: int) -> int:
     """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key."""
-    spec = module.one("spec")
-    per_token = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(
-        spec["vocab_size"]
-    )
+    per_token = sum(cost.linear + cost.expanded for cost in _costs(module))
     pairs = sum(cost.attention for cost in _costs(module))
     return 2 * (per_token * length + pairs * length * length)
 
@@ -126,10 +124,7 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
     `forward` counts the pairs that causality and windows leave; `unmasked` counts all pairs, as an eager attention
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1).
     """
-    spec = module.one("spec")
-    linear = sum(cost.linear + cost.expanded for cost in _costs(module)) + int(spec["d_model"]) * int(
-        spec["vocab_size"]
-    )
+    linear = sum(cost.linear + cost.expanded for cost in _costs(module))
     causal = sum(cost.attention * visible_pairs(length, cost.window) for cost in _costs(module))
     forward = 2 * (linear * length + causal) // length
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * forward}

@@ -16,6 +16,7 @@ from eulerc.ir.activations import ACTIVATIONS
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.feed_forward import LEVEL_FIELDS
 from eulerc.ir.fields import Choice, Field, Flag, Kind
+from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.ops.sparse_moe import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
@@ -66,6 +67,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scale": st.sampled_from([0.3, 1, 1.5]),
     "softcap": st.sampled_from([None, 5, 20.0]),
     "logit_softcap": st.sampled_from([5.0, 30]),
+    "logit_divisor": st.sampled_from([0.5, 3]),
+    "hidden_divisor": st.sampled_from([0.5, 3.0]),
+    "width": st.sampled_from([16, 48]),
     "logit_scale": st.sampled_from([0.25, 2]),
     "window": st.sampled_from([None, 2, 3, 6]),
     "attn_drop": st.sampled_from([0, 0.1]),
@@ -547,11 +551,24 @@ def override(draw: Draw) -> Drawn:
 
 
 def head(world: World, embedding_block: Drawn) -> Drawn:
-    drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("norm",)))
+    drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("norm", "transform", "vocab_size")))
+    keep_one(world.draw, drawn, "logit_scale", "logit_divisor")
+    if world.draw(st.booleans()):
+        drawn["vocab_size"] = VOCABULARY - 9
+    if "width" not in embedding_block and world.draw(st.booleans()):
+        drawn["transform"] = transform(world.draw)
     if world.draw(st.booleans()):
         drawn["norm"] = world.draw(st.sampled_from(["last", "none", norm(world.draw)]))
     if "tie_word_embeddings" in embedding_block and "tie_weights" in drawn:
         drawn["tie_weights"] = embedding_block["tie_word_embeddings"]
+    return drawn
+
+
+def transform(draw: Draw) -> Drawn:
+    """What stands before the vocabulary."""
+    drawn: Drawn = draw(some_of(HeadTransform.fields, without=("norm",)))
+    if draw(st.booleans()):
+        drawn["norm"] = norm(draw)
     return drawn
 
 

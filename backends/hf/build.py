@@ -75,7 +75,8 @@ def tokenizer_files(module: Module, base: Path | None) -> TokenizerFiles | None:
     spec = module.one("spec")
     for op in module.all("tokenizer"):
         contract = TokenizerContract(op["pretrained"], op["add_bos"], op["add_eos"], op["pad_token"])
-        return prepare(contract, int(spec["vocab_size"]), base, int(spec["max_seq_len"]))
+        head = next(op for op in module.one("graph").ops if op.name == "unembed")
+        return prepare(contract, int(head["tokens"] or spec["vocab_size"]), base, int(spec["max_seq_len"]))
     return None
 
 

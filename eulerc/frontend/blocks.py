@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
+from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.wiring import Wiring
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
@@ -70,12 +71,18 @@ EMBEDDING: dict[str, Field] = {
     "rope": Field(Block(fields=ROPE_FIELDS), "The rope of every attention that sets none of its own.", None),
     "position_offset": Field(Integer(0), "Learned positions: rows before position 0.", 0),
     "tie_word_embeddings": Field(Flag(), "Use the table as the head's weight too.", True),
+    "width": Field(
+        Integer(maximum=2**24),
+        "Width of the table, which projections lead to and from the stream (OPT-350m); d_model if not set.",
+        None,
+    ),
     "scale": Field(POSITIVE, "Factor on the embedding.", None),
     "scale_rounding": Field(
         Choice(
             meanings={
                 "none": "multiply by the number as it is",
                 "dtype": "round the factor to the weights' dtype (Gemma)",
+                "bfloat16": "round the factor to bfloat16, whatever the weights' dtype (RecurrentGemma)",
             }
         ),
         "How the factor is rounded.",
@@ -96,6 +103,14 @@ HEAD: dict[str, Field] = {
     "bias": Field(Flag(), "A bias on the logits.", False),
     "logit_softcap": Field(POSITIVE, "Caps logits at this value by tanh.", None),
     "logit_scale": Field(POSITIVE, "Factor on the logits.", None),
+    "logit_divisor": Field(POSITIVE, "Divides the logits (Granite).", None),
+    "hidden_divisor": Field(POSITIVE, "Divides the hidden states before the head (MiniCPM).", None),
+    "vocab_size": Field(
+        Integer(maximum=2**28), "Tokens that have logits, where the table has rows for no token.", None, unit="tokens"
+    ),
+    "transform": Field(
+        Block(fields=HeadTransform.fields), "A projection, an activation and a norm before the vocabulary (BERT).", None
+    ),
     "norm": Field(
         Either(
             kinds=(

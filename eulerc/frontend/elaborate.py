@@ -8,12 +8,12 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
-from eulerc.frontend.model_rules import check_embedding, check_head, check_model, check_together, is_tied
+from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.schedule import layers_of
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
@@ -21,6 +21,7 @@ from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.norms import nested_norm, without_sublayer
+from eulerc.ir.ops.head_transform import HeadTransform
 
 INIT = re.compile(r"normal_(\d*\.?\d+(?:e-?\d+)?)")
 
@@ -51,6 +52,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     report = Report(diagnostics)
     _judge(context, report)
     embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
+    transform = _transform(read.head, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     layers = layers_of(nodes["layer_schedule"], templates.names, reader)
@@ -67,14 +69,14 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         _embedding_op(context, embedding_norm),
         *templates.ops(),
         Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
-        _head_op(context, templates.op(schedule[-1]), head_norm),
+        _head_op(context, templates.op(schedule[-1]), head_norm, transform),
     )
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
 
 
 def _judge(context: ModelContext, report: Report) -> None:
     """The rules of the model-wide blocks; a rule is silent about values that could not be read."""
-    for check in (check_model, check_embedding, check_head, _check_init):
+    for check in (check_model, check_embedding, check_head, check_logits, _check_init):
         with suppress(UnreadError):
             check(context, report)
 
@@ -217,25 +219,37 @@ def _own_norm(values: Values, context: ModelContext, report: Report) -> Op | Non
 
 def _embedding_op(context: ModelContext, norm: Op | None) -> Op:
     values = context.embedding
-    names = ("positional", "position_offset", "scale", "scale_rounding")
+    names = ("positional", "position_offset", "scale", "scale_rounding", "width")
     attributes = {name: values.value(name) for name in names}
     attributes["dropout"] = context.hints.value("dropout")
     body = None if norm is None else Block(ops=(norm,))
     return Op("embedding", attributes=attributes, body=body, span=values.span, spans=values.spans)
 
 
-def _head_op(context: ModelContext, last: Op, own: Op | None) -> Op:
+def _transform(head: Values, context: ModelContext, report: Report) -> Op | None:
+    """What stands before the vocabulary; None without it, or where it could not be read."""
+    with suppress(UnreadError):
+        if head.get("transform") is not None:
+            values = evolve(head.inner("transform"), fields=HeadTransform.fields)
+            return HeadTransform.lower(values, context, report)
+    return None
+
+
+HEAD_ATTRIBUTES = ("bias", "logit_softcap", "logit_scale", "logit_divisor", "hidden_divisor", "vocab_size")
+
+
+def _head_op(context: ModelContext, last: Op, own: Op | None, transform: Op | None) -> Op:
     values = context.head
     wiring = next(op for op in last.ops if op.name == "wiring")
     behind = (wiring["ffn_position"] or wiring["position"]) == "post"
     norm = values.get("norm") or ("none" if behind else "last")
-    attributes = {name: values.value(name) for name in ("bias", "logit_softcap", "logit_scale")}
+    attributes = {name: values.value(name) for name in HEAD_ATTRIBUTES}
     norms = {op.get("sublayer"): op for op in last.ops if definition(op.name).axis == "norm"}
     body = (own or without_sublayer(norms.get("ffn", norms[None])),) if norm != "none" else ()
     return Op(
         "head",
         attributes={"tied": is_tied(context), **attributes},
-        body=Block(ops=body),
+        body=Block(ops=body if transform is None else (*body, transform)),
         span=values.span,
         spans=values.spans,
     )

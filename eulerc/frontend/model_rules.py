@@ -38,6 +38,7 @@ def check_embedding(context: ModelContext, report: Report) -> None:
                 help=f"set positional to rope, or take {key} out",
             )
     _check_rope_twice(context, report)
+    _check_width(context, report)
     if embedding.value("position_offset") and positional != "learned":
         report.error(
             "E0334",
@@ -53,6 +54,20 @@ def check_embedding(context: ModelContext, report: Report) -> None:
             embedding.where("scale_rounding"),
             "there is no factor to round",
             help="add `scale:`, or take scale_rounding out",
+        )
+
+
+def _check_width(context: ModelContext, report: Report) -> None:
+    """A width of the embedding's own is another than the stream's."""
+    width = context.embedding.get("width")
+    if width is not None and width == context.d_model:
+        report.error(
+            "E0449",
+            f"embedding width {width} is that of the stream",
+            context.embedding.where("width"),
+            "nothing to project",
+            secondary=((context.model.where("d_model"), "d_model, set here"),),
+            help="take width out, or choose another",
         )
 
 
@@ -92,6 +107,39 @@ def check_head(context: ModelContext, report: Report) -> None:
             f"{str(here).lower()} here",
             secondary=((context.embedding.where("tie_word_embeddings"), f"{str(there).lower()} here"),),
             help="keep one of the two",
+        )
+
+
+def check_logits(context: ModelContext, report: Report) -> None:
+    """Logits are scaled once, and there are no more of them than rows."""
+    head = context.head
+    if head.get("logit_scale") is not None and head.get("logit_divisor") is not None:
+        report.error(
+            "E0447",
+            "logit_scale and logit_divisor together",
+            head.where("logit_divisor"),
+            "also scales the logits",
+            secondary=((head.where("logit_scale"), "a factor, set here"),),
+            help="keep one of the two",
+        )
+    if head.get("transform") is not None and context.embedding.get("width") is not None:
+        report.error(
+            "E0450",
+            "a transform before the vocabulary, and an embedding of its own width",
+            head.where("transform"),
+            "would stand behind the projection to that width",
+            secondary=((context.embedding.where("width"), "width of the embedding, set here"),),
+            help="take one of the two out",
+        )
+    tokens, rows = head.get("vocab_size"), context.model.get("vocab_size")
+    if tokens is not None and tokens >= rows:
+        report.error(
+            "E0448",
+            f"logits for {tokens} of {rows} tokens",
+            head.where("vocab_size"),
+            "not fewer than the rows of the table",
+            secondary=((context.model.where("vocab_size"), "rows, set here"),),
+            help=f"set it below {rows}, or take it out",
         )
 
 

@@ -19,8 +19,10 @@ QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps"
 QUIET |= {"round", "precision", "interleaved", "float32_weight", "router_float32", "weights_dtype"}
 """Attributes that do not belong in a picture: names in the generated file, and how numbers are rounded."""
 
+TIMES, DIVISION = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}"
+
 SYMBOLS: dict[str, Callable[[Op], str]] = {
-    "scale": lambda op: f"\N{MULTIPLICATION SIGN} {number(op['by'])}",
+    "scale": lambda op: f"{DIVISION if op.get('divide') else TIMES} {number(op['by'])}",
     "softcap": lambda op: f"soft cap {number(op['cap'])}",
     "dropout": lambda op: f"dropout {number(op['p'])}",
     "embed": lambda op: f"embedding {number(op['vocab_size'])} \N{MULTIPLICATION SIGN} {number(op['width'])}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, TensorType
-from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, register
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Number
 from eulerc.ir.tensors import Init
 
@@ -251,16 +251,49 @@ class Unembed(Definition):
     name = "unembed"
     stages = GRAPH
     module_name = "lm_head"
-    implicit = {"bias": False}
+    in_head = True
+    implicit = {"bias": False, "width": None, "tokens": None}
 
     @classmethod
     def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
-        return (TensorType((*operands[0].dims[:-1], op["vocab_size"])),)
+        return (TensorType((*operands[0].dims[:-1], op["tokens"] or op["vocab_size"])),)
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        weight = LocalTensor("weight", (op["vocab_size"], hidden_size), std)
+        weight = LocalTensor("weight", (op["vocab_size"], op["width"] or hidden_size), std)
         return (weight, LocalTensor("bias", (op["vocab_size"],), Init("zeros"))) if op["bias"] else (weight,)
+
+    @classmethod
+    def cost(cls, op: Op, hidden_size: int) -> Cost:
+        return Cost(op["vocab_size"] * (op["width"] or hidden_size))
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        return {} if op["tokens"] is None else {"unpadded_vocab_size": op["tokens"]}
+
+
+@register
+class Project(Definition):
+    """A projection between the embedding's width and the stream's."""
+
+    name = "project"
+    stages = GRAPH
+
+    @classmethod
+    def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        return (TensorType((*operands[0].dims[:-1], op["outputs"])),)
+
+    @classmethod
+    def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
+        return (LocalTensor("weight", (op["outputs"], op["inputs"]), std),)
+
+    @classmethod
+    def cost(cls, op: Op, hidden_size: int) -> Cost:
+        return Cost(op["inputs"] * op["outputs"])
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        return {"embedding_size": op["inputs"] if op["module"] == "project_in" else op["outputs"]}
 
 
 class _Elementwise(Definition):
@@ -277,9 +310,10 @@ class Add(_Elementwise):
 
 @register
 class Scale(_Elementwise):
-    """A value times a constant; `round` rounds the constant to the value's dtype first."""
+    """A value times a constant, or divided by it; `round` rounds the constant to the value's dtype first."""
 
     name = "scale"
+    implicit = {"divide": False, "round": False}
     pure = True
 
 
@@ -353,9 +387,16 @@ class Yield(Definition):
 
 IMPLICIT: dict[str, dict[str, Any]] = {
     "spec": {"family_hint": None, "target_params": None},
-    "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "dropout": 0.0},
+    "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "width": None, "dropout": 0.0},
     "class": {"init": {}},
-    "head": {"bias": False, "logit_softcap": None, "logit_scale": None},
+    "head": {
+        "bias": False,
+        "logit_softcap": None,
+        "logit_scale": None,
+        "logit_divisor": None,
+        "hidden_divisor": None,
+        "vocab_size": None,
+    },
     "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None},
 }
 

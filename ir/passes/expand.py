@@ -6,8 +6,11 @@ a parallel block gets its norm twice, a factor of 1 is multiplied; `simplify` ta
 
 from __future__ import annotations
 
+from struct import pack, unpack
+
 from attrs import evolve, frozen
 
+from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.norms import without_sublayer
@@ -32,7 +35,7 @@ class GraphBuilder:
 
     def add(self, op: Op, operands: tuple[Value, ...], role: str, **attributes: Attribute) -> Value:
         kind = definition(op.name)
-        op = op.replacing(**attributes)
+        op = completed(op.replacing(**attributes))
         (result_type,) = kind.result_types(op, tuple(operand.type for operand in operands))
         result = Value(self._unique(role), result_type)
         self.ops.append(evolve(op, operands=operands, results=(result,), carries=kind.carries(op)))
@@ -169,25 +172,57 @@ def _graph(module: Module) -> Op:
     builder = GraphBuilder(Value("input_ids", TensorType(("b", "t"), "int64")))
     stream = _embed(builder, spec, embedding)
     stream = builder.add(Op("stack"), (stream,), "hidden_states", schedule=module.one("schedule")["schedule"])
-    for norm in (op for op in head.ops if op.name != "norm.none"):
+    for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
-    shape: dict[str, Attribute] = {"vocab_size": spec["vocab_size"], "bias": head["bias"], "tied": head["tied"]}
+    stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
+    for transform in (op for op in head.ops if op.name == "head_transform"):
+        stream = builder.add(transform, (stream,), "transformed")
+    return Op("graph", body=builder.block(_logits(builder, stream, module)))
+
+
+def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
+    spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
+    stream = _constant(builder, stream, head, "hidden_divisor")
+    shape: dict[str, Attribute] = {
+        "vocab_size": spec["vocab_size"],
+        "width": embedding["width"],
+        "tokens": head["vocab_size"],
+        "bias": head["bias"],
+        "tied": head["tied"],
+    }
     logits = builder.add(Op("unembed"), (stream,), "logits", **shape)
-    if head["logit_scale"] is not None:
-        logits = builder.add(Op("scale"), (logits,), "logits", by=head["logit_scale"], config="logit_scale")
+    logits = _constant(builder, logits, head, "logit_scale")
+    logits = _constant(builder, logits, head, "logit_divisor")
     if head["logit_softcap"] is not None:
         logits = builder.add(Op("softcap"), (logits,), "logits", cap=head["logit_softcap"])
-    return Op("graph", body=builder.block(logits))
+    return logits
+
+
+def _constant(builder: GraphBuilder, states: Value, head: Op, key: str) -> Value:
+    """A factor or divisor of the head, if it is set."""
+    if head[key] is None:
+        return states
+    role = "logits" if key.startswith("logit") else "scaled"
+    return builder.add(Op("scale"), (states,), role, by=head[key], config=key, divide=key.endswith("divisor"))
+
+
+def _project(builder: GraphBuilder, states: Value, module: str, inputs: int | None, outputs: int | None) -> Value:
+    """A projection from or to an embedding of another width than the stream's, if it is one."""
+    if inputs is None or outputs is None:
+        return states
+    return builder.add(Op("project"), (states,), "projected", inputs=inputs, outputs=outputs, module=module)
 
 
 def _embed(builder: GraphBuilder, spec: Op, embedding: Op) -> Value:
-    shape: dict[str, Attribute] = {"vocab_size": spec["vocab_size"], "width": spec["d_model"]}
+    shape: dict[str, Attribute] = {"vocab_size": spec["vocab_size"], "width": embedding["width"] or spec["d_model"]}
     stream = builder.add(Op("embed"), builder.arguments, "embedded", **shape)
     if embedding["scale"] is not None:
-        rounded = embedding["scale_rounding"] == "dtype"
+        rounding = embedding["scale_rounding"]
+        factor = bfloat16(embedding["scale"]) if rounding == "bfloat16" else embedding["scale"]
         stream = builder.add(
-            Op("scale"), (stream,), "scaled", by=embedding["scale"], config="embedding_multiplier", round=rounded
+            Op("scale"), (stream,), "scaled", by=factor, config="embedding_multiplier", round=rounding == "dtype"
         )
+    stream = _project(builder, stream, "project_in", embedding["width"], spec["d_model"])
     if embedding["positional"] == "learned":
         table: dict[str, Attribute] = {
             "length": spec["max_seq_len"],
@@ -198,3 +233,11 @@ def _embed(builder: GraphBuilder, spec: Op, embedding: Op) -> Value:
     for norm in embedding.ops:
         stream = builder.add(norm, (stream,), "normed", module="embed_norm")
     return builder.add(Op("dropout"), (stream,), "dropped", p=embedding["dropout"])
+
+
+def bfloat16(number: float) -> float:
+    """The bfloat16 nearest to a number."""
+    (bits,) = unpack("<I", pack("<f", number))
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    (rounded,) = unpack("<f", pack("<I", bits & 0xFFFF0000))
+    return float(rounded)

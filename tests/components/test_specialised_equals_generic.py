@@ -228,6 +228,14 @@ CASES = (
         legal=lambda facts: groups_are_scored(facts) and (facts["shared_experts"] or not facts["mlp_bias"]),
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
     ),
+    Case(
+        "prediction_head",
+        "PredictionHead",
+        states_input,
+        {"head_bias": FLAG, "head_norm": FLAG},
+        slots={"HeadNorm": NORMS},
+        arguments=lambda facts: {},
+    ),
     *(
         Case("gain", name, states_input, arguments=lambda facts: {})
         for name in ("ChannelGain", "ChannelAffine", "LayerScalar")

@@ -63,7 +63,7 @@ MLA = {"kv_rank": 16, "q_rank": 24, "nope_dim": 16, "rope_dim": 8, "v_dim": 16}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
 CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
-    ("embedding", "scale_rounding"): {("embedding", "scale"): 2.0},
+    ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
@@ -126,6 +126,8 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
+    "width": [32, 64],
+    "transform": [{}, {"bias": True}, {"activation": "relu"}, {"norm": {}}, {"norm": {"type": "layernorm"}}],
     "scaling": [0.5, {"mixer": 0.5}, {"ffn": 2.0}],
     "skip_scaling": [0.5, {"mixer": 0.5, "ffn": 2.0}, {"mixer": 0.5, "ffn": 0.5}],
     "mixer": [{"type": "none"}, {"position": "post"}, {"eps": 0.25}, {"unit_offset": True}],

@@ -64,5 +64,23 @@ VARIANTS: dict[str, str] = {
         "  - template: first\n  - {pattern: [routed, mixed, beside]}\n  - template: bare",
         rest="training_hints: {dropout: 0.1}",
     ),
+    "narrow_embedding": spec(
+        "narrow_embedding",
+        block("qkv_bias: true", "type: mlp", "type: layernorm, position: post"),
+        embedding="  positional: learned\n  width: 24\n  scale: 4.9\n  scale_rounding: bfloat16",
+        rest="head: {hidden_divisor: 3.0, logit_divisor: 0.7, logit_softcap: 9.0, vocab_size: 90, bias: true}",
+    ),
+    "head_transform": spec(
+        "head_transform",
+        block(norm="type: layernorm, bias: false"),
+        embedding="  norm: {type: layernorm, bias: false}",
+        rest="head: {hidden_divisor: 2.0, transform: {activation: relu, norm: {type: layernorm, eps: 0.01}}}",
+    ),
+    "wide_embedding": spec(
+        "wide_embedding",
+        block("n_kv_heads: 2"),
+        embedding="  positional: rope\n  width: 80",
+        rest="head: {tie_weights: false, vocab_size: 91, norm: none}",
+    ),
 }
 """Specs by name."""

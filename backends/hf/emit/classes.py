@@ -82,7 +82,7 @@ def _partial(rotation: str) -> str:
 def _slots(model: Model, op: Op) -> dict[str, str]:
     given = op["slots"]
     slots: dict[str, str] = {}
-    for name, slot in (("qk_norm", "QKNorm"), ("latent_norm", "LatentNorm")):
+    for name, slot in (("qk_norm", "QKNorm"), ("latent_norm", "LatentNorm"), ("head_norm", "HeadNorm")):
         if name in given:
             slots[slot] = str(given[name])
     rotation = _rotation(op)

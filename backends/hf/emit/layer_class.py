@@ -7,9 +7,9 @@ from collections import Counter
 from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model, parameters_of
+from eulerc.backends.hf.emit.graph_ops import norm_arguments
 from eulerc.ir.core import Op, Value
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import OWN_EPS, eps_field
 
 OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
 
@@ -23,14 +23,6 @@ def layer_class(model: Model, layer: Op) -> str:
         emitter.line()
         _forward(emitter, model, template)
     return emitter.text()
-
-
-def norm_arguments(op: Op, model: Model) -> str:
-    """What a norm's class is called with; a norm outside the layers may have a field of its own."""
-    own = OWN_EPS.get(op["module"])
-    field = own if own in model.numbers["fields"] else op.get("config", eps_field(op.name))
-    holder = "sizes" if field in model.differing else "config"
-    return f"config.hidden_size, eps={holder}.{field}"
 
 
 def _constructor(emitter: Emitter, model: Model, template: Op) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.classes import moe_part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.layer_class import norm_arguments
+from eulerc.backends.hf.emit.graph_ops import base_ops, head_lines, head_member, head_ops, lines, member
 from eulerc.ir.core import Op
-from eulerc.ir.definition import definition
 
 MASK_FUNCTIONS = {
     "full_attention": "create_causal_mask",
@@ -139,8 +138,12 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
         emitter.line("super().__init__(config)")
         emitter.line("self.vocab_size = config.vocab_size")
         emitter.line()
-        for op in model.graph.ops:
-            _graph_member(emitter, model, op)
+        for op in base_ops(model):
+            line = member(model, op)
+            if line is not None:
+                emitter.line(line)
+            elif op.name == "stack":
+                _layers(emitter, model)
         if model.ropes:
             _rotary(emitter, model)
         if model.windows_differ:
@@ -165,22 +168,6 @@ def _rotary(emitter: Emitter, model: Model) -> None:
             emitter.line(f'rotating = config.block_types.index("{block}")')
             config = "config.per_layer_config[rotating]"
     emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config={config})")
-
-
-def _graph_member(emitter: Emitter, model: Model, op: Op) -> None:
-    if op.name == "embed":
-        emitter.line("self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)")
-    elif op.name == "embed_positions":
-        rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
-        emitter.line(f"self.embed_positions = nn.Embedding({rows}, config.hidden_size)")
-    elif op.name == "scale" and op["config"] == "embedding_multiplier":
-        emitter.line("self.embedding_multiplier = config.embedding_multiplier")
-    elif op.name == "dropout":
-        emitter.line("self.hidden_dropout = config.hidden_dropout")
-    elif op.name == "stack":
-        _layers(emitter, model)
-    elif definition(op.name).axis == "norm":
-        emitter.line(f"self.{op['module']} = {op['class']}({norm_arguments(op, model)})")
 
 
 def _layers(emitter: Emitter, model: Model) -> None:
@@ -229,8 +216,11 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
     _masks(emitter, model)
     emitter.line()
     emitter.line("hidden_states = inputs_embeds")
-    for op in model.graph.ops:
-        _graph_step(emitter, model, op)
+    for op in base_ops(model):
+        for line in lines(op):
+            emitter.line(line)
+        if op.name == "stack":
+            _loop(emitter, model)
     emitter.call(f"return {output}", ["last_hidden_state=hidden_states", "past_key_values=past_key_values"])
 
 
@@ -327,27 +317,6 @@ def _position_biases(emitter: Emitter) -> None:
     )
 
 
-def _graph_step(emitter: Emitter, model: Model, op: Op) -> None:
-    if op.name == "scale" and op["config"] == "embedding_multiplier":
-        factor = "self.embedding_multiplier"
-        if op["round"]:
-            emitter.line("# The factor is rounded to the weights' dtype, as the embedding's own entries are")
-            emitter.line("multiplier = hidden_states.new_full((), self.embedding_multiplier)")
-            factor = "multiplier"
-        emitter.line(f"hidden_states = hidden_states * {factor}")
-    elif op.name == "embed_positions":
-        ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
-        emitter.line(f"hidden_states = hidden_states + self.embed_positions({ids})")
-    elif op.name == "dropout":
-        emitter.line(
-            "hidden_states = nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
-        )
-    elif op.name == "stack":
-        _loop(emitter, model)
-    elif definition(op.name).axis == "norm":
-        emitter.line(f"hidden_states = self.{op['module']}(hidden_states)")
-
-
 def _loop(emitter: Emitter, model: Model) -> None:
     labels = None
     if len(model.ropes) > 1:
@@ -421,7 +390,7 @@ def head_class(model: Model) -> str:
     """The causal language model."""
     emitter = Emitter()
     name = model.prefix
-    head = next(op for op in model.graph.ops if op.name == "unembed")
+    head = _unembed(model)
     emitter.line("@auto_docstring")
     with emitter.indent(f"class {name}ForCausalLM({name}PreTrainedModel, GenerationMixin):"):
         if head["tied"]:
@@ -433,7 +402,10 @@ def head_class(model: Model) -> str:
             emitter.line("super().__init__(config)")
             emitter.line(f"self.model = {name}Model(config)")
             emitter.line("self.vocab_size = config.vocab_size")
-            emitter.line(f"self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias={head['bias']})")
+            for op in head_ops(model):
+                line = head_member(model, op)
+                if line is not None:
+                    emitter.line(line)
             emitter.line()
             emitter.line("# Initialize weights and apply final processing")
             emitter.line("self.post_init()")
@@ -443,6 +415,10 @@ def head_class(model: Model) -> str:
             emitter.line()
         _head_forward(emitter, model)
     return emitter.text()
+
+
+def _unembed(model: Model) -> Op:
+    return next(op for op in model.graph.ops if op.name == "unembed")
 
 
 def _head_forward(emitter: Emitter, model: Model) -> None:
@@ -493,23 +469,16 @@ def _logits(emitter: Emitter, model: Model) -> None:
     emitter.line("hidden_states = outputs.last_hidden_state")
     emitter.line("# Only compute the logits that are asked for")
     emitter.line("slice_indices = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep")
-    emitter.line("logits = self.lm_head(hidden_states[:, slice_indices, :])")
-    for op in model.graph.ops:
-        if op.name == "scale" and op["config"] == "logit_scale":
-            emitter.line("logits = logits * self.config.logit_scale")
-        elif op.name == "softcap":
-            emitter.line("logits = logits / self.config.final_logit_softcapping")
-            emitter.line("logits = torch.tanh(logits)")
-            emitter.line("logits = logits * self.config.final_logit_softcapping")
+    for line in head_lines(model):
+        emitter.line(line)
     emitter.line()
 
 
 def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line("loss = None")
     with emitter.indent("if labels is not None:"):
-        emitter.line(
-            "loss = self.loss_function(logits=logits, labels=labels, vocab_size=self.config.vocab_size, **kwargs)"
-        )
+        size = "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
+        emitter.call("loss = self.loss_function", ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"])
     emitter.line()
     terms = _auxiliary_terms(model)
     if not terms:

@@ -1,0 +1,122 @@
+"""What stands between the embedding and the logits, but for the layers: members of the model and lines of `forward`."""
+
+from __future__ import annotations
+
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.core import Op
+from eulerc.ir.definition import definition
+from eulerc.ir.numbers import OWN_EPS, eps_field
+
+DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
+
+
+def norm_arguments(op: Op, model: Model) -> str:
+    """What a norm's class is called with; a norm outside the layers may have a field of its own."""
+    own = OWN_EPS.get(op["module"])
+    field = own if own in model.numbers["fields"] else op.get("config", eps_field(op.name))
+    holder = "sizes" if field in model.differing else "config"
+    return f"config.hidden_size, eps={holder}.{field}"
+
+
+def base_ops(model: Model) -> tuple[Op, ...]:
+    """The ops of the base model: up to the layers, and the norm and the projection behind them."""
+    return model.graph.ops[: _head_start(model)]
+
+
+def head_ops(model: Model) -> tuple[Op, ...]:
+    """The ops of the head: what follows the base model."""
+    return model.graph.ops[_head_start(model) : -1]
+
+
+def _head_start(model: Model) -> int:
+    ops = model.graph.ops
+    last = [op.name in ("stack", "project") or definition(op.name).axis == "norm" for op in ops]
+    return len(last) - last[::-1].index(True)
+
+
+def embedding_width(model: Model) -> str:
+    """The field of the embedding's width."""
+    return "config.embedding_size" if "embedding_size" in model.numbers["fields"] else "config.hidden_size"
+
+
+def member(model: Model, op: Op) -> str | None:
+    """The line of the constructor that an op needs, the layers aside."""
+    if op.name == "embed":
+        return f"self.embed_tokens = nn.Embedding(config.vocab_size, {embedding_width(model)})"
+    if op.name == "embed_positions":
+        rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
+        return f"self.embed_positions = nn.Embedding({rows}, config.hidden_size)"
+    if op.name == "project":
+        widths = [embedding_width(model), "config.hidden_size"][:: 1 if op["module"] == "project_in" else -1]
+        return f"self.{op['module']} = nn.Linear({', '.join(widths)}, bias=False)"
+    if op.name == "scale":
+        return f"self.{op['config']} = config.{op['config']}"
+    if op.name == "dropout":
+        return "self.hidden_dropout = config.hidden_dropout"
+    if definition(op.name).axis == "norm":
+        return f"self.{op['module']} = {op['class']}({norm_arguments(op, model)})"
+    return None
+
+
+def head_member(model: Model, op: Op) -> str | None:
+    """The line of the head's constructor that an op needs."""
+    if op.name == "head_transform":
+        return f"self.head = {op['class']}(config)"
+    if op.name == "unembed":
+        width = embedding_width(model) if op["width"] is not None else "config.hidden_size"
+        return f"self.lm_head = nn.Linear({width}, config.vocab_size, bias={op['bias']})"
+    return None
+
+
+def lines(op: Op) -> list[str]:
+    """What an op does to `hidden_states` in the base model."""
+    if op.name == "scale" and op["round"]:
+        return [
+            "# The factor is rounded to the weights' dtype, as the embedding's own entries are",
+            "multiplier = hidden_states.new_full((), self.embedding_multiplier)",
+            "hidden_states = hidden_states * multiplier",
+        ]
+    if op.name == "scale":
+        return [f"hidden_states = {scaled('hidden_states', op, 'self')}"]
+    if op.name == "embed_positions":
+        ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
+        return [f"hidden_states = hidden_states + self.embed_positions({ids})"]
+    if op.name == "dropout":
+        return [f"hidden_states = {DROPOUT}"]
+    if op.name == "project" or definition(op.name).axis == "norm":
+        return [f"hidden_states = self.{op['module']}(hidden_states)"]
+    return []
+
+
+def scaled(states: str, op: Op, holder: str) -> str:
+    """A value times or divided by a constant."""
+    return f"{states} {'/' if op['divide'] else '*'} {holder}.{op['config']}"
+
+
+def head_lines(model: Model) -> list[str]:
+    """From `hidden_states`, of the positions asked for, to `logits`."""
+    ops = head_ops(model)
+    place = next(index for index, op in enumerate(ops) if op.name == "unembed")
+    chosen = "hidden_states[:, slice_indices, :]"
+    found = [] if place == 0 else [f"hidden_states = {chosen}"]
+    for op in ops[:place]:
+        value = (
+            "self.head(hidden_states)" if op.name == "head_transform" else scaled("hidden_states", op, "self.config")
+        )
+        found.append(f"hidden_states = {value}")
+    found.append(f"logits = self.lm_head({chosen if place == 0 else 'hidden_states'})")
+    if ops[place]["tokens"] is not None:
+        found.append("logits = logits[..., : self.config.unpadded_vocab_size]")
+    for op in ops[place + 1 :]:
+        found += _logit_lines(op)
+    return found
+
+
+def _logit_lines(op: Op) -> list[str]:
+    if op.name == "scale":
+        return [f"logits = {scaled('logits', op, 'self.config')}"]
+    return [
+        "logits = logits / self.config.final_logit_softcapping",
+        "logits = torch.tanh(logits)",
+        "logits = logits * self.config.final_logit_softcapping",
+    ]
