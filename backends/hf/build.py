@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from attrs import frozen
 
 from eulerc import __version__
-from eulerc.backends.hf.card import model_card
+from eulerc.backends.hf.card import PICTURE, model_card
 from eulerc.backends.hf.config_json import config_json, generation_config_json
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.file import modeling_files
@@ -21,6 +21,7 @@ from eulerc.backends.hf.tokenizer import TokenizerContract, TokenizerFiles, prep
 from eulerc.frontend.compose import Spec, flatten
 from eulerc.ir.core import Module
 from eulerc.ir.numbers import tensor_plan
+from eulerc.viz.svg import svg
 
 Progress = Callable[[int, int], None]
 
@@ -103,6 +104,7 @@ def text_files(module: Module, origin: Origin, options: Options) -> dict[str, by
     files |= {name: text.encode() for name, text in hint_files(module, model).items()}
     files[source_name] = source.encode()
     files |= dict(tokenizer.files) if tokenizer is not None else {}
+    files[PICTURE] = svg(module).encode()
     files["README.md"] = model_card(module, model, source_name, source).encode()
     return dict(sorted(files.items()))
 

@@ -1,4 +1,4 @@
-"""The model card: how to load, what it is, its numbers, its spec."""
+"""The model card: how to load, what it is, its picture, its numbers, its spec."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from eulerc import __version__
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.ir.core import Module
 from eulerc.ir.stats import statistics
+
+PICTURE = "architecture.svg"
+"""The file of the picture that the card shows, beside it."""
 
 
 def model_card(module: Module, model: Model, source_name: str, source: str) -> str:
@@ -39,6 +42,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("PATH", trust_remote_code=True)
 tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 ```
+
+![The architecture of the model: its layers by depth, and a card for every distinct block]({PICTURE})
 
 | | |
 |---|---|

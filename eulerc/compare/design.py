@@ -93,11 +93,13 @@ def _design(module: Module, model: Values, read: Callable[[Op], Values], order: 
 
 def _model_values(module: Module, others: Sequence[str]) -> dict[str, Any]:
     """The keys of all model-wide ops but `others`; hints that are not set have their default."""
-    values: dict[str, Any] = {f"training_hints.{name}": field.default for name, field in blocks.HINTS.items()}
+    values: dict[str, Any] = {}
     for op in module.model.ops:
         if op.name not in others:
             values |= {SPELLED.get(key, key): value for key, value in _block_values(op)}
-    return {**values, "training_hints.init": f"normal_{values['training_hints.init']}"}
+    hints = {f"training_hints.{name}": field.default for name, field in blocks.HINTS.items()}
+    hints |= {key: values.pop(key) for key in hints if key in values}
+    return {**values, **hints, "training_hints.init": f"normal_{hints['training_hints.init']}"}
 
 
 def _block_values(op: Op) -> Iterator[tuple[str, Any]]:

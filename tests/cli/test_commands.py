@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,13 @@ def test_a_build_writes_code_config_weights_and_manifest(spec: Path, out: Path) 
     assert {"config.json", "modeling_llama_like.py", "model.safetensors", "eulerc.json", "spec.yaml"} <= names(out)
     assert (out / "spec.yaml").read_text(encoding="utf-8") == SPEC
     assert set(manifest(out)["files"]) == names(out) - {"eulerc.json"}
+
+
+def test_the_card_of_a_build_shows_the_picture_beside_it(spec: Path, out: Path) -> None:
+    build(spec, out, "--weights", "none")
+    (picture,) = re.findall(r"!\[[^]]+\]\((.+)\)", (out / "README.md").read_text(encoding="utf-8"))
+    assert (out / picture).read_text(encoding="utf-8") == printed("viz", spec)
+    assert picture in manifest(out)["files"]
 
 
 def test_weights_none_leaves_the_weights_out(spec: Path, out: Path) -> None:

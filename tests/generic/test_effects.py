@@ -201,7 +201,7 @@ def put(spec: dict[str, Any], path: Path_, value: Any) -> None:
 
 
 def outcome(spec: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The files without the echoed source, the init plan and seed; and the findings."""
+    """The files without the echoed source and the picture, the init plan and seed; and the findings."""
     text = json.dumps(spec)
     result = lint("effects.yaml", text.encode())
     findings = [(item.code, item.message) for item in result.diagnostics]
@@ -215,7 +215,7 @@ def outcome(spec: Mapping[str, Any]) -> tuple[Any, Any]:
     except TokenizerError as error:
         return None, [*findings, (error.code, str(error))]
     card = files.pop("README.md").split(b"````")[0]
-    files.pop("spec.yaml")
+    del files["spec.yaml"], files["architecture.svg"]
     return (files, card, list(tensor_plan(module)), module.one("spec")["seed"]), findings
 
 
