@@ -74,7 +74,7 @@ class Case:
 class Family:
     """A family of the library, and how its tensors are called here.
 
-    `losses` are arguments of calls with labels.
+    `losses` are arguments of calls with labels. `rounding` says why the library does not round where we do, if so.
     """
 
     name: str
@@ -84,6 +84,7 @@ class Family:
     features: tuple[Feature, ...]
     renames: tuple[Rename, ...] = ()
     losses: dict[str, Any] = field(factory=dict)
+    rounding: str = ""
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -270,6 +271,12 @@ def gradient_bound(wanted: Tensors, name: str) -> float:
 def layout(model: nn.Module, renames: tuple[Rename, ...] = ()) -> dict[str, tuple[torch.Size, torch.dtype]]:
     """Shape and dtype of every tensor in a state dict, by our names."""
     return {name: (tensor.shape, tensor.dtype) for name, tensor in renamed(model.state_dict(), renames).items()}
+
+
+def unrounded(family: Family, case: Case, noise: float) -> torch.Tensor:
+    """The library's logits in float32, from weights that bfloat16 can hold."""
+    state = {name: tensor.bfloat16().to(tensor.dtype) for name, tensor in weights(family, case, noise).items()}
+    return logits_of(original(family, case, state))
 
 
 @torch.no_grad()

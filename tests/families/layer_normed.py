@@ -191,6 +191,21 @@ FALCON_SIZES = {
     **{name: value for name, value in SHALLOW.items() if name != "intermediate_size" and "key_value" not in name},
     "ffn_hidden_size": 96,
 }
+FALCON_NAMES = (
+    Rename(r"transformer\.word_embeddings\.weight", ("model.embed_tokens.weight",)),
+    Rename(r"transformer\.ln_f\.(\w+)", (r"model.norm.\1",)),
+    Rename(
+        r"transformer\.h\.(\d+)\.self_attention\.query_key_value\.(\w+)",
+        tuple(rf"model.layers.\1.self_attn.{part}_proj.\2" for part in "qkv"),
+        grouped,
+    ),
+    Rename(r"transformer\.h\.(\d+)\.self_attention\.dense\.(\w+)", (r"model.layers.\1.self_attn.o_proj.\2",)),
+    Rename(r"transformer\.h\.(\d+)\.mlp\.dense_h_to_4h\.(\w+)", (r"model.layers.\1.mlp.up_proj.\2",)),
+    Rename(r"transformer\.h\.(\d+)\.mlp\.dense_4h_to_h\.(\w+)", (r"model.layers.\1.mlp.down_proj.\2",)),
+    Rename(r"transformer\.h\.(\d+)\.ln_attn\.(\w+)", (r"model.layers.\1.input_layernorm.\2",)),
+    Rename(r"transformer\.h\.(\d+)\.ln_mlp\.(\w+)", (r"model.layers.\1.post_attention_layernorm.\2",)),
+    Rename(r"transformer\.h\.(\d+)\.(\w+_layernorm)\.(\w+)", (r"model.layers.\1.\2.\3",)),
+)
 FALCON = Family(
     name="falcon",
     config="FalconConfig",
@@ -228,21 +243,7 @@ FALCON = Family(
             {**FALCON_SIZES, "multi_query": False, "parallel_attn": False},
         ),
     },
-    renames=(
-        Rename(r"transformer\.word_embeddings\.weight", ("model.embed_tokens.weight",)),
-        Rename(r"transformer\.ln_f\.(\w+)", (r"model.norm.\1",)),
-        Rename(
-            r"transformer\.h\.(\d+)\.self_attention\.query_key_value\.(\w+)",
-            tuple(rf"model.layers.\1.self_attn.{part}_proj.\2" for part in "qkv"),
-            grouped,
-        ),
-        Rename(r"transformer\.h\.(\d+)\.self_attention\.dense\.(\w+)", (r"model.layers.\1.self_attn.o_proj.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.mlp\.dense_h_to_4h\.(\w+)", (r"model.layers.\1.mlp.up_proj.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.mlp\.dense_4h_to_h\.(\w+)", (r"model.layers.\1.mlp.down_proj.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.ln_attn\.(\w+)", (r"model.layers.\1.input_layernorm.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.ln_mlp\.(\w+)", (r"model.layers.\1.post_attention_layernorm.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.(\w+_layernorm)\.(\w+)", (r"model.layers.\1.\2.\3",)),
-    ),
+    renames=FALCON_NAMES,
     features=(
         Feature("parallel sublayers", {RESIDUAL: {"type": "sequential"}}),
         Feature("a norm for each sublayer", {f"{RESIDUAL}.shared_norm": True}),
@@ -256,5 +257,36 @@ FALCON = Family(
         Feature("relu", {f"{FFN}.activation": GONE}, case="one_norm"),
         Feature("eps", {"model.norm_eps": GONE}, case="one_norm"),
         Feature("sublayers in turn", {RESIDUAL: {"type": "parallel", "shared_norm": False}}, case="sequential"),
+    ),
+)
+
+FALCON_BIASED = Family(
+    name="falcon_biased",
+    config="FalconConfig",
+    model="FalconForCausalLM",
+    rounding="the library rounds a product before it adds the bias",
+    cases={
+        "base": Case(
+            normed(
+                "falcon_biased",
+                BIASED,
+                {"activation": "gelu", "bias": True},
+                residual={"type": "parallel", "sum": "sublayers_first"},
+            ),
+            {
+                **FALCON_SIZES,
+                "bias": True,
+                "new_decoder_architecture": True,
+                "num_kv_heads": 2,
+                "num_ln_in_parallel_attn": 1,
+            },
+        ),
+    },
+    renames=FALCON_NAMES,
+    features=(
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}),
+        Feature("one norm for both sublayers", {f"{RESIDUAL}.shared_norm": False}, shows="weights"),
     ),
 )

@@ -1,4 +1,4 @@
-"""How the library lays out fused projections, taken apart: four query heads of 16 dimensions everywhere."""
+"""How the library lays out fused projections, taken apart: heads of 16 dimensions, four of them if not said."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ HEADS, WIDTH = 4, 16
 def _groups(tensor: torch.Tensor) -> int:
     """Key/value heads of a fused projection, whose rows are those of all queries, keys and values."""
     return (tensor.shape[0] // WIDTH - HEADS) // 2
+
+
+def triples(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Queries, keys and values where every head has all three side by side (BLOOM), weight or bias, any heads."""
+    heads = tensor.reshape(-1, 3, WIDTH, *tensor.shape[1:])
+    return tuple(part.flatten(0, 1) for part in heads.unbind(1))
 
 
 def grouped(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:

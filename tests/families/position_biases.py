@@ -1,0 +1,75 @@
+"""Families with biases on the scores instead of positions: BLOOM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
+from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
+from tests.families.layouts import triples
+from tests.families.specs import BIASED, TWO, block, document
+
+BLOOM_SIZES: dict[str, Any] = {"vocab_size": 128, "n_layer": 2, "bos_token_id": 1, "eos_token_id": 2}
+
+
+def bloom(name: str, norm: dict[str, Any], residual: dict[str, Any], head: dict[str, Any], **model: Any) -> Spec:
+    """Two layers with biases everywhere and feed-forwards four times as wide."""
+    ffn = {"type": "mlp", "activation": "gelu_fast", "bias": True, "mlp_ratio": 4}
+    return document(
+        name,
+        {"block": block(BIASED, ffn, {"type": "layernorm", **norm}, residual)},
+        TWO,
+        model=model,
+        embedding={"positional": "alibi", "norm": {"type": "layernorm", **norm}},
+        head=head,
+    )
+
+
+BLOOM = Family(
+    name="bloom",
+    config="BloomConfig",
+    model="BloomForCausalLM",
+    rounding="the library rounds each key's own position times the slope, and one sum instead of scores and bias",
+    cases={
+        "base": Case(bloom("bloom_tiny", {}, {}, {}, n_kv_heads=4), {**BLOOM_SIZES, "hidden_size": 64, "n_head": 4}),
+        # six heads: no power of two, so two slopes come from the halved sequence
+        "behind the norm": Case(
+            bloom("bloom_behind", {"eps": 0.01}, {"skip": "normed"}, UNTIED, d_model=96, n_heads=6, n_kv_heads=6),
+            {
+                **BLOOM_SIZES,
+                "hidden_size": 96,
+                "n_head": 6,
+                "layer_norm_epsilon": 0.01,
+                "apply_residual_connection_post_layernorm": True,
+                "tie_word_embeddings": False,
+            },
+        ),
+    },
+    renames=(
+        Rename(r"transformer\.word_embeddings\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"transformer\.word_embeddings_layernorm\.(\w+)", (r"model.embed_norm.\1",)),
+        Rename(r"transformer\.ln_f\.(\w+)", (r"model.norm.\1",)),
+        Rename(
+            r"transformer\.h\.(\d+)\.self_attention\.query_key_value\.(\w+)",
+            tuple(rf"model.layers.\1.self_attn.{part}_proj.\2" for part in "qkv"),
+            triples,
+        ),
+        Rename(r"transformer\.h\.(\d+)\.self_attention\.dense\.(\w+)", (r"model.layers.\1.self_attn.o_proj.\2",)),
+        Rename(r"transformer\.h\.(\d+)\.mlp\.dense_h_to_4h\.(\w+)", (r"model.layers.\1.mlp.up_proj.\2",)),
+        Rename(r"transformer\.h\.(\d+)\.mlp\.dense_4h_to_h\.(\w+)", (r"model.layers.\1.mlp.down_proj.\2",)),
+        Rename(r"transformer\.h\.(\d+)\.(\w+_layernorm)\.(\w+)", (r"model.layers.\1.\2.\3",)),
+    ),
+    features=(
+        Feature("biases on the scores", {"embedding.positional": "none"}),
+        Feature("norm on the embedding", {"embedding.norm": GONE}),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}),
+        Feature("activation", {f"{FFN}.activation": "relu"}),
+        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("residual from behind the norm", {"layer_templates.*.residual": {}}, case="behind the norm"),
+        Feature("eps", {f"{NORM}.eps": GONE}, case="behind the norm"),
+        Feature("eps of the embedding's norm", {"embedding.norm.eps": GONE}, case="behind the norm"),
+    ),
+)
