@@ -75,6 +75,8 @@ class Family:
     """A family of the library, and how its tensors are called here.
 
     `losses` are arguments of calls with labels. `rounding` says why the library does not round where we do, if so.
+    `losses` are arguments of calls with labels. A class that keeps no cache is not `cached`: what ours decodes token by
+    token must equal what it computes at once.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Family:
     renames: tuple[Rename, ...] = ()
     losses: dict[str, Any] = field(factory=dict)
     rounding: str = ""
+    cached: bool = True
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -227,18 +230,21 @@ class Results:
 
 
 @torch.no_grad()
-def results(model: Any, arguments: dict[str, Any]) -> Results:
-    """All results of one model."""
+def results(model: Any, arguments: dict[str, Any], *, cached: bool = True) -> Results:
+    """All results of one model; without a cache, what it computes at once stands for what it decodes."""
     plain, padded = {"input_ids": tokens()}, padded_batch()
     real = padded["attention_mask"].bool()
-    labels = padded["input_ids"].masked_fill(~real, -100)
-    full = model(**plain, labels=plain["input_ids"], use_cache=False, **arguments)
-    beside = model(**padded, labels=labels, use_cache=False, **arguments)
+    # A token right behind the padding is predicted from it, which attends to anything: no label
+    predicted = real & real.roll(1, dims=1)
+    labels = padded["input_ids"].masked_fill(~predicted, -100)
+    arguments = {"use_cache": False, **arguments} if cached else arguments
+    full = model(**plain, labels=plain["input_ids"], **arguments)
+    beside = model(**padded, labels=labels, **arguments)
     logits = {
         "full": full.logits,
-        "cached": decoded(model, plain),
+        "cached": decoded(model, plain) if cached else full.logits,
         "padded": beside.logits[real],
-        "cached and padded": decoded(model, padded)[real],
+        "cached and padded": (decoded(model, padded) if cached else beside.logits)[real],
     }
     return Results(logits, {"full": full.loss, "padded": beside.loss})
 

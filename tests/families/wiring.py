@@ -1,9 +1,14 @@
-"""Families that differ in their norms, residual wiring, embedding and head: OLMo, Nemotron."""
+"""Families of norms, residual wiring and heads: OLMo, Nemotron, ModernBERT, GPT, narrow OPT, MiniMax-01."""
 
 from __future__ import annotations
 
-from tests.families.harness import GONE, Case, Family, Feature
-from tests.families.specs import LIBRARY, block, document
+from typing import Any
+
+from tests.families.dense import GPT2
+from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
+from tests.families.layouts import halves
+from tests.families.learned_positions import AFTER, OPT_SIZES, positioned, shared_names
+from tests.families.specs import BIASED, LIBRARY, block, default_rope, document
 
 ATTENTION = "layer_templates.*.mixer.attention"
 FFN = "layer_templates.*.ffn"
@@ -93,5 +98,229 @@ NEMOTRON = Family(
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("feed-forward biases", {f"{FFN}.bias": False}, case="biased"),
+    ),
+)
+
+MODERN_NORM = {"type": "layernorm", "bias": False}
+MODERN_ROPES = {
+    "rope_parameters": {
+        "full_attention": default_rope(160000.0),
+        "sliding_attention": default_rope(10000.0),
+    }
+}
+MODERN_TYPES = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+
+
+def modern(name: str, attention: dict[str, Any], ffn: dict[str, Any], norm: dict[str, Any], **rest: Any) -> Spec:
+    """Global layers around local ones; the first layer's mixer reads the normed embedding as it is."""
+    wide = {"rope": {"theta": 160000.0, "precision": "float32_rotation"}, **attention}
+    near = {"rope": {"theta": 10000.0, "precision": "float32_rotation"}, "window": 4, **attention}
+    templates = {
+        "first": block(wide, ffn, {**norm, "mixer": {"type": "none"}}),
+        "local": block(near, ffn, norm),
+        "global": block(wide, ffn, norm),
+    }
+    schedule = [{"template": "first"}, {"template": "local", "repeat": 2}, {"template": "global"}]
+    return document(name, templates, schedule, model={"n_kv_heads": 4}, **rest)
+
+
+MODERN_SIZES = {name: value for name, value in LIBRARY.items() if "key_value" not in name}
+MODERNBERT_DECODER = Family(
+    name="modernbert_decoder",
+    config="ModernBertDecoderConfig",
+    model="ModernBertDecoderForCausalLM",
+    cases={
+        "base": Case(
+            modern(
+                "modern_tiny",
+                {},
+                {"activation": "geglu"},
+                MODERN_NORM,
+                embedding={"norm": MODERN_NORM},
+                head={"bias": True, "transform": {"activation": "gelu", "norm": MODERN_NORM}},
+            ),
+            {**MODERN_SIZES, **MODERN_ROPES, "layer_types": MODERN_TYPES, "local_attention": 8},
+        ),
+        "biased": Case(
+            modern(
+                "modern_biased",
+                {"qkv_bias": True, "out_bias": True},
+                {"activation": "swiglu", "bias": True},
+                {"type": "layernorm", "eps": 0.01},
+                embedding={"norm": {"type": "layernorm", "eps": 0.01}},
+                head={
+                    "transform": {"activation": "relu", "bias": True, "norm": {"type": "layernorm", "eps": 0.01}},
+                    **UNTIED,
+                },
+            ),
+            {
+                **MODERN_SIZES,
+                **MODERN_ROPES,
+                "layer_types": MODERN_TYPES,
+                "local_attention": 8,
+                "attention_bias": True,
+                "mlp_bias": True,
+                "norm_bias": True,
+                "norm_eps": 0.01,
+                "hidden_activation": "silu",
+                "decoder_bias": False,
+                "classifier_bias": True,
+                "classifier_activation": "relu",
+                "tie_word_embeddings": False,
+            },
+        ),
+    },
+    renames=(
+        Rename(r"model\.embeddings\.tok_embeddings\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"model\.embeddings\.norm\.(\w+)", (r"model.embed_norm.\1",)),
+        Rename(r"model\.final_norm\.(\w+)", (r"model.norm.\1",)),
+        Rename(r"(.*)\.attn_norm\.(\w+)", (r"\1.input_layernorm.\2",)),
+        Rename(r"(.*)\.mlp_norm\.(\w+)", (r"\1.post_attention_layernorm.\2",)),
+        Rename(r"(.*)\.attn\.([qkv])_proj\.(\w+)", (r"\1.self_attn.\2_proj.\3",)),
+        Rename(r"(.*)\.attn\.Wo\.(\w+)", (r"\1.self_attn.o_proj.\2",)),
+        Rename(r"(.*)\.mlp\.Wi\.(\w+)", (r"\1.mlp.gate_proj.\2", r"\1.mlp.up_proj.\2"), halves),
+        Rename(r"(.*)\.mlp\.Wo\.(\w+)", (r"\1.mlp.down_proj.\2",)),
+        Rename(r"lm_head\.(.*)", (r"head.\1",)),
+        Rename(r"decoder\.(\w+)", (r"lm_head.\1",)),
+    ),
+    features=(
+        Feature("norm on the embedding", {"embedding.norm": GONE}),
+        Feature("no norm before the first mixer", {"layer_templates.first.norm.mixer": GONE}, shows="weights"),
+        Feature("layers before the vocabulary", {"head.transform": GONE}),
+        Feature("activation before the vocabulary", {"head.transform.activation": "relu"}),
+        Feature("norm before the vocabulary", {"head.transform.norm": GONE}),
+        Feature("bias before the vocabulary", {"head.transform.bias": GONE}, case="biased"),
+        Feature("eps before the vocabulary", {"head.transform.norm.eps": GONE}, case="biased"),
+        Feature("eps on the embedding", {"embedding.norm.eps": GONE}, case="biased"),
+        Feature("head bias", {"head.bias": GONE}),
+        Feature("window", {"layer_templates.local.mixer.attention.window": GONE}),
+        Feature("theta of global layers", {"layer_templates.global.mixer.attention.rope.theta": 10000.0}),
+        Feature("rotation in float32", {"layer_templates.*.mixer.attention.rope.precision": GONE}, shows="bfloat16"),
+        Feature("biases of norms", {"layer_templates.local.norm.bias": False}, case="biased"),
+    ),
+)
+
+GPT_SIZES = {"vocab_size": 128, "n_positions": 128, "n_embd": 64, "n_layer": 2, "n_head": 4}
+OPENAI_GPT = Family(
+    name="openai_gpt",
+    config="OpenAIGPTConfig",
+    model="OpenAIGPTLMHeadModel",
+    cached=False,
+    cases={
+        name: Case(
+            document(
+                f"openai_{name}",
+                {
+                    "block": block(
+                        {"qkv_bias": True, "out_bias": True},
+                        {"type": "mlp", "activation": activation, "bias": True, "mlp_ratio": 4},
+                        {"type": "layernorm", "position": "post", **norm},
+                    )
+                },
+                [{"template": "block", "repeat": 2}],
+                model={"n_kv_heads": 4},
+                embedding={"positional": "learned"},
+            ),
+            {**GPT_SIZES, **original},
+        )
+        for name, activation, norm, original in (
+            ("base", "gelu_new", {}, {}),
+            ("relu", "relu", {"eps": 0.01}, {"afn": "relu", "layer_norm_epsilon": 0.01}),
+        )
+    },
+    renames=(
+        Rename(r"transformer\.tokens_embed\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"transformer\.positions_embed\.weight", ("model.embed_positions.weight",)),
+        Rename(r"transformer\.h\.(\d+)\.ln_1\.(\w+)", (r"model.layers.\1.post_attention_layernorm.\2",)),
+        Rename(r"transformer\.h\.(\d+)\.ln_2\.(\w+)", (r"model.layers.\1.post_feedforward_layernorm.\2",)),
+        *(rename for rename in GPT2.renames if ".attn" in rename.pattern or ".mlp" in rename.pattern),
+    ),
+    features=(
+        Feature("norms after the additions", {f"{NORM}.position": "output"}),
+        Feature("no norm before the head", {"head": {"norm": "last"}}, shows="weights"),
+        Feature("learned positions", {"embedding.positional": "none"}),
+        Feature("activation", {f"{FFN}.activation": "gelu"}),
+        Feature("eps", {f"{NORM}.eps": GONE}, case="relu"),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+    ),
+)
+
+NARROW = {**OPT_SIZES, "ffn_dim": 96, "word_embed_proj_dim": 24}
+OPT_PROJECTED = Family(
+    name="opt_projected",
+    config="OPTConfig",
+    model="OPTForCausalLM",
+    cases={
+        name: Case(
+            positioned(
+                f"opt_projected_{name}",
+                BIASED,
+                {"activation": "relu", "bias": True},
+                {"position": position},
+                model={},
+                embedding={"position_offset": 2, "width": 24},
+                head={**head, "norm": "none"},
+            ),
+            {**NARROW, "do_layer_norm_before": position == "pre", **original},
+        )
+        for name, position, head, original in (
+            ("base", "post", {}, {}),
+            ("untied", "post", UNTIED, {"tie_word_embeddings": False}),
+        )
+    },
+    renames=(
+        Rename(r"model\.decoder\.(project_\w+)\.weight", (r"model.\1.weight",)),
+        *shared_names(r"model\.decoder", AFTER),
+    ),
+    features=(
+        Feature("width of the embedding", {"embedding.width": GONE}, shows="weights"),
+        Feature("norms after the additions", {f"{NORM}.position": "output"}),
+        Feature("tied head", {"head": {**UNTIED, "norm": "none"}}, shows="gradients"),
+    ),
+)
+
+ROUTED = {"type": "moe", "moe": {"experts": 4, "top_k": 2, "normalize": True, "load_balance_coef": 0.001}}
+MINIMAX_FULL = Family(
+    name="minimax_full_attention",
+    config="MiniMaxConfig",
+    model="MiniMaxForCausalLM",
+    losses={"output_router_logits": True},
+    cases={
+        name: Case(
+            document(
+                f"minimax_{name}",
+                {"block": block({}, ROUTED, {"eps": 1e-5}, residual)},
+                head=UNTIED,
+                embedding={"rope_theta": 1000000.0},
+            ),
+            {
+                **LIBRARY,
+                "num_local_experts": 4,
+                "num_experts_per_tok": 2,
+                "layer_types": ["full_attention"] * 4,
+                **factors,
+            },
+        )
+        for name, residual, factors in (
+            (
+                "base",
+                {"skip": "normed", "skip_scaling": {"mixer": 1.5, "ffn": 0.7}, "scaling": {"mixer": 0.6, "ffn": 1.3}},
+                {
+                    "full_attn_alpha_factor": 1.5,
+                    "full_attn_beta_factor": 0.6,
+                    "mlp_alpha_factor": 0.7,
+                    "mlp_beta_factor": 1.3,
+                },
+            ),
+            ("plain", {"skip": "normed"}, {}),
+        )
+    },
+    features=(
+        Feature("skip behind the norm", {f"{RESIDUAL}.skip": GONE}),
+        Feature("factors on the skip", {f"{RESIDUAL}.skip_scaling": GONE}),
+        Feature("factor on the mixer's skip", {f"{RESIDUAL}.skip_scaling.mixer": 0.7}),
+        Feature("factors on the sublayers", {f"{RESIDUAL}.scaling": GONE}),
+        Feature("factor on the feed-forward", {f"{RESIDUAL}.scaling.ffn": 0.6}),
+        Feature("skip behind the norm, without factors", {f"{RESIDUAL}.skip": GONE}, case="plain"),
     ),
 )
