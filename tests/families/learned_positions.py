@@ -196,15 +196,19 @@ OPT_350M = Family(
                 {"activation": "relu", "bias": True},
                 {"position": "post"},
                 model={},
-                embedding={"position_offset": 2},
+                embedding={"position_offset": 2, "width": 32},
                 head={"norm": "none"},
             ),
-            {**OPT_SIZES, "ffn_dim": 96, "word_embed_proj_dim": 64, "do_layer_norm_before": False},
+            {**OPT_SIZES, "ffn_dim": 96, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
         ),
     },
-    renames=shared_names(r"model\.decoder", AFTER),
+    renames=(
+        Rename(r"model\.decoder\.project_(in|out)\.weight", (r"model.project_\1.weight",)),
+        *shared_names(r"model\.decoder", AFTER),
+    ),
     features=(
         Feature("norms after the additions", {f"{NORM}.position": "output"}),
+        Feature("narrow table", {"embedding.width": GONE}, shows="weights"),
         Feature("no norm before the head", {"head": {"norm": "last"}}, shows="weights"),
     ),
 )
@@ -239,7 +243,7 @@ BIOGPT = Family(
                 {"activation": "relu", "bias": True},
                 {},
                 model={"d_model": 48, "n_heads": 3, "n_kv_heads": 3, "max_seq_len": 32},
-                embedding={"position_offset": 2},
+                embedding={"position_offset": 2, "width": 32},
                 head=UNTIED,
             ),
             {
