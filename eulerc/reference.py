@@ -95,8 +95,8 @@ def shown(value: Any) -> str:
 GENERATED = re.compile(r"(<!-- generated (\w+) -->\n).*?(<!-- end of generated -->)", re.DOTALL)
 
 
-def tables() -> dict[str, str]:
-    """The tables of `docs/language` by name: one for each block, and one for each type of a template's parts."""
+def named_blocks() -> dict[str, dict[str, Field]]:
+    """The fields of every block, and of every type of a template's parts, by the name of its page."""
     found = {name: dict(fields) for name, fields in BLOCKS.items()}
     found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
     found["norm"] = dict(blocks.NORM_WIRING)
@@ -108,7 +108,41 @@ def tables() -> dict[str, str]:
                 found[f"{word}_beside"] = dict(kind.level_fields)
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
     latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla")}
-    return {name: table(fields) for name, fields in (found | {"latent_attention": latent}).items()}
+    return found | {"latent_attention": latent}
+
+
+def tables() -> dict[str, str]:
+    """The tables of `docs/language` by name."""
+    return {name: table(fields) for name, fields in named_blocks().items()}
+
+
+def explain_block(name: str) -> str | None:
+    """What a block holds, a line for each key or type; None if there is no such block."""
+    about = blocks.TOP_LEVEL.get(name) or _about_type(name)
+    if name == "layer_templates":
+        return _listed(f"{name}: {about}, each with", dict.fromkeys(blocks.TEMPLATE_KEYS, ""))
+    if name in ("mixer", "ffn"):
+        types = {word: (kind.__doc__ or "").strip() for word, kind in by_axis(name).items()}
+        return _listed(f"{name}: a part of a template; its `type` is", types)
+    fields = named_blocks().get(name)
+    if fields is None:
+        return None if about is None else f"{name}: {about}"
+    return _listed(f"{name}: {about}" if about else name, {key: _brief(field) for key, field in fields.items()})
+
+
+def _about_type(name: str) -> str | None:
+    kinds = (by_axis(axis).get(name) for axis in AXES)
+    return next(((kind.__doc__ or "").strip() for kind in kinds if kind is not None), None)
+
+
+def _listed(head: str, rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows), default=0)
+    return "\n".join([head, *(f"  {key:<{width}}  {text}".rstrip() for key, text in rows.items())])
+
+
+def _brief(field: Field) -> str:
+    default = _default(field).replace("`", "")
+    return f"{field.doc} [{default}]" if default else field.doc
 
 
 def table(fields: Mapping[str, Field]) -> str:

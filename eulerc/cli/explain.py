@@ -1,4 +1,4 @@
-"""`eulerc explain CODE|OP|KEY`"""
+"""`eulerc explain CODE|OP|KEY|BLOCK`"""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import typer
 
 from eulerc.cli.common import fail
 from eulerc.diagnostics.suggest import closest
-from eulerc.reference import explain_key, explain_op, keys, page_of
+from eulerc.reference import explain_block, explain_key, explain_op, keys, named_blocks, page_of
 
 
-def explain(name: Annotated[str, typer.Argument(help="An error code, an op, or a key of the language.")]) -> None:
-    """Explain an error code, an op, or a key of the language.
+def explain(name: Annotated[str, typer.Argument(help="An error code, an op, a key or a block.")]) -> None:
+    """Explain an error code, an op, or a key or a block of the language.
 
     Example: eulerc explain E0312
     """
     from eulerc.ir.definition import definitions
 
     text = page_of(name.upper())
-    if text is None and name in definitions():
-        text = explain_op(name)
     if text is None:
-        text = explain_key(name)
-    if text is None:
+        block = explain_block(name)
+        op = explain_op(name) if block is None and name in definitions() else None
+        text = "\n\n".join(part for part in (block, op, explain_key(name)) if part is not None)
+    if not text:
         last_words = (path.rpartition(".")[2] for path in keys())
-        suggestion = closest(name, [*definitions(), *keys(), *last_words])
+        suggestion = closest(name, [*definitions(), *named_blocks(), *keys(), *last_words])
         fail(f"nothing is called {name}" + (f"; did you mean {suggestion}?" if suggestion else ""), 2)
     typer.echo(text.rstrip("\n"))

@@ -6,6 +6,7 @@ from eulerc.ir.context import ModelContext, Report
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
 from eulerc.ir.positions import check_scaling
+from eulerc.ir.span import Span
 
 
 def check_model(context: ModelContext, report: Report) -> None:
@@ -161,6 +162,7 @@ def _check_alibi(mixers: list[Op], report: Report) -> None:
             f"alibi with {int(first['n_heads'])} and {int(second['n_heads'])} heads",
             second.where("n_heads"),
             "the biases are made once for all layers",
+            secondary=_beside(second, first, "n_heads", f"{int(first['n_heads'])} heads here"),
             help="give all layers the same number of heads, or use rope",
         )
 
@@ -181,14 +183,27 @@ def _check_tables(mixers: list[Op], report: Report) -> None:
     for op in ropes:
         scaling = op["rope"]["scaling"]
         if (several or len(widths) > 1) and scaling is not None and scaling["type"] in ("dynamic", "longrope"):
+            other = next(other for other in ropes if _heads(other) != _heads(op))
             report.error(
                 "E0341",
                 f"{scaling['type']} rope over heads of different {'widths' if len(widths) > 1 else 'numbers'}",
                 op.where("rope"),
                 "its frequencies are updated for one shape of heads",
+                secondary=_beside(op, other, "rope", f"{_heads(other)} here, {_heads(op)} there"),
                 help="give all layers one width and number of heads, or use yarn or linear scaling",
             )
             return
+
+
+def _heads(op: Op) -> str:
+    """`8 heads of 64`, by the width that rotates."""
+    return f"{int(op['n_heads'])} heads of {int(op.get('rope_dim') or op['head_dim'])}"
+
+
+def _beside(op: Op, other: Op, key: str, text: str) -> tuple[tuple[Span, str], ...]:
+    """A label at the other half of a conflict, unless both were written in one place."""
+    place = other.where(key)
+    return () if place == op.where(key) else ((place, text),)
 
 
 def _check_mscale(mixers: list[Op], report: Report) -> None:
@@ -223,10 +238,12 @@ def _check_coefficients(routers: list[Op], report: Report) -> None:
         values = {_shown(op[key]): op for op in routers}
         if len(values) > 1:
             first, second = list(values)[:2]
+            written = "affinity" if key == "score" else key
             report.error(
                 "E0342",
                 f"{key} is {first} in one template and {second} in another",
-                values[second].where("affinity" if key == "score" else key),
+                values[second].where(written),
                 "routers and their losses are set up for the whole model",
+                secondary=_beside(values[second], values[first], written, f"{first} here"),
                 help=f"give all MoE layers the same {key}",
             )

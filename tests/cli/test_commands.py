@@ -265,9 +265,17 @@ def test_a_picture_that_cannot_be_written_is_an_error(spec: Path, tmp_path: Path
         ("mixer.attention", "dot-product"),
         ("n_kv_heads", "model.n_kv_heads"),
         ("embedding.rope_theta", "takes number"),
+        ("model", "  d_model            Width of the residual stream. [required]"),
+        ("layer_schedule", "  override_at "),
+        ("layer_templates", "  residual"),
+        ("mixer", "  attention  "),
+        ("moe", "  experts "),
+        ("rope", "  theta "),
+        ("rope", "embedding.rope\n"),
+        ("schema_version", "version of the language"),
     ],
 )
-def test_codes_ops_and_keys_are_explained(name: str, words: str) -> None:
+def test_codes_ops_keys_and_blocks_are_explained(name: str, words: str) -> None:
     text = printed("explain", name)
     assert words in text
 
