@@ -1,4 +1,4 @@
-"""Families with layer norms and rope: StarCoder2, Jais 2, GPT-NeoX, Falcon."""
+"""Families with layer norms and rope: StarCoder2, Jais 2, GPT-NeoX, Falcon, Persimmon."""
 
 from __future__ import annotations
 
@@ -288,5 +288,66 @@ FALCON_BIASED = Family(
         Feature("output bias", {f"{ATTENTION}.out_bias": False}),
         Feature("feed-forward biases", {f"{FFN}.bias": False}),
         Feature("one norm for both sublayers", {f"{RESIDUAL}.shared_norm": False}, shows="weights"),
+    ),
+)
+
+PERSIMMON = Family(
+    name="persimmon",
+    config="PersimmonConfig",
+    model="PersimmonForCausalLM",
+    cases={
+        "base": Case(
+            normed(
+                "persimmon_tiny",
+                {**BIASED, "qk_norm": {"type": "layernorm", "bias": True}},
+                {"activation": "relu2", "bias": True},
+                model={"n_kv_heads": 4},
+                embedding={"rope": {"partial": 0.5, "theta": 25000.0}},
+                head=UNTIED,
+            ),
+            {**NEOX_SIZES, "rope_parameters": default_rope(25000.0, partial_rotary_factor=0.5)},
+        ),
+        "unnormed": Case(
+            normed(
+                "persimmon_unnormed",
+                BIASED,
+                {"activation": "gelu", "bias": True},
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": {"partial": 0.25}},
+            ),
+            {
+                **NEOX_SIZES,
+                "hidden_act": "gelu",
+                "layer_norm_eps": 0.01,
+                "qk_layernorm": False,
+                "tie_word_embeddings": True,
+                "rope_parameters": default_rope(10000.0, partial_rotary_factor=0.25),
+            },
+        ),
+    },
+    renames=(
+        Rename(r"model\.final_layernorm\.(\w+)", (r"model.norm.\1",)),
+        Rename(
+            r"(.*)\.self_attn\.query_key_value\.(\w+)",
+            tuple(rf"\1.self_attn.{part}_proj.\2" for part in "qkv"),
+            grouped,
+        ),
+        Rename(r"(.*)\.self_attn\.dense\.(\w+)", (r"\1.self_attn.o_proj.\2",)),
+        Rename(r"(.*)\.self_attn\.([qk])_layernorm\.(\w+)", (r"\1.self_attn.\2_norm.\3",)),
+        Rename(r"(.*)\.mlp\.dense_h_to_4h\.(\w+)", (r"\1.mlp.up_proj.\2",)),
+        Rename(r"(.*)\.mlp\.dense_4h_to_h\.(\w+)", (r"\1.mlp.down_proj.\2",)),
+    ),
+    features=(
+        Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}),
+        Feature("biases of query and key norm", {f"{ATTENTION}.qk_norm": {"type": "layernorm"}}),
+        Feature("squared relu", {f"{FFN}.activation": "relu"}),
+        Feature("partial rotation", {"embedding.rope.partial": GONE}),
+        Feature("rope theta", {"embedding.rope.theta": GONE}),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}),
+        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("eps", {"model.norm_eps": GONE}, case="unnormed"),
+        Feature("tied head", {"head": UNTIED}, case="unnormed", shows="gradients"),
     ),
 )

@@ -1,4 +1,4 @@
-"""Families with biases on the scores instead of positions: BLOOM."""
+"""Families with biases on the scores instead of positions: BLOOM, MPT."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
-from tests.families.layouts import triples
+from tests.families.layouts import stacked, triples
 from tests.families.specs import BIASED, TWO, block, document
 
 BLOOM_SIZES: dict[str, Any] = {"vocab_size": 128, "n_layer": 2, "bos_token_id": 1, "eos_token_id": 2}
@@ -71,5 +71,66 @@ BLOOM = Family(
         Feature("residual from behind the norm", {"layer_templates.*.residual": {}}, case="behind the norm"),
         Feature("eps", {f"{NORM}.eps": GONE}, case="behind the norm"),
         Feature("eps of the embedding's norm", {"embedding.norm.eps": GONE}, case="behind the norm"),
+    ),
+)
+
+MPT_SIZES: dict[str, Any] = {"vocab_size": 128, "d_model": 64, "n_heads": 4, "n_layers": 2, "max_seq_len": 64}
+MPT_FFN = {"type": "mlp", "activation": "gelu", "mlp_ratio": 4}
+MPT_NORM = {"type": "layernorm", "bias": False}
+MPT = Family(
+    name="mpt",
+    config="MptConfig",
+    model="MptForCausalLM",
+    rounding="the library keeps the biases, and the scores from there on, in float32",
+    cases={
+        "base": Case(
+            document(
+                "mpt_tiny",
+                {"block": block({}, MPT_FFN, MPT_NORM)},
+                TWO,
+                model={"n_kv_heads": 4},
+                embedding={"positional": "alibi"},
+            ),
+            MPT_SIZES,
+        ),
+        "scaled": Case(
+            document(
+                "mpt_scaled",
+                {"block": block({"scale": 0.125}, MPT_FFN, MPT_NORM)},
+                TWO,
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"positional": "alibi"},
+                head=UNTIED,
+            ),
+            {
+                **MPT_SIZES,
+                "layer_norm_epsilon": 0.01,
+                "attn_config": {"softmax_scale": 0.125},
+                "tie_word_embeddings": False,
+            },
+        ),
+    },
+    renames=(
+        Rename(r"transformer\.wte\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"transformer\.norm_f\.weight", ("model.norm.weight",)),
+        Rename(r"transformer\.blocks\.(\d+)\.norm_1\.weight", (r"model.layers.\1.input_layernorm.weight",)),
+        Rename(r"transformer\.blocks\.(\d+)\.norm_2\.weight", (r"model.layers.\1.post_attention_layernorm.weight",)),
+        Rename(
+            r"transformer\.blocks\.(\d+)\.attn\.Wqkv\.weight",
+            tuple(rf"model.layers.\1.self_attn.{part}_proj.weight" for part in "qkv"),
+            stacked,
+        ),
+        Rename(r"transformer\.blocks\.(\d+)\.attn\.out_proj\.weight", (r"model.layers.\1.self_attn.o_proj.weight",)),
+        Rename(r"transformer\.blocks\.(\d+)\.ffn\.(\w+)_proj\.weight", (r"model.layers.\1.mlp.\2_proj.weight",)),
+    ),
+    features=(
+        Feature("biases on the scores", {"embedding.positional": "none"}),
+        Feature("norms without biases", {f"{NORM}.bias": True}, shows="weights"),
+        Feature("layer norm", {NORM: {"type": "rmsnorm"}}),
+        Feature("exact gelu", {f"{FFN}.activation": "relu"}),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("scale of the scores", {f"{ATTENTION}.scale": GONE}, case="scaled"),
+        Feature("width of the feed-forward", {f"{FFN}.mlp_ratio": 2}, shows="weights"),
+        Feature("eps", {"model.norm_eps": GONE}, case="scaled"),
     ),
 )

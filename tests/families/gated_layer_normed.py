@@ -1,0 +1,111 @@
+"""Families with layer norms and gated feed-forwards: Cohere, StableLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
+from tests.families.harness import GONE, Case, Family, Feature
+from tests.families.specs import BIASED, QKV_BIASED, SHALLOW, TWO, block, default_rope, document
+
+COHERE_NORM = {"type": "layernorm", "bias": False, "float32_weight": True}
+COHERE_ROPE: dict[str, Any] = {"interleaved": True, "precision": "float32_rotation"}
+COHERE = Family(
+    name="cohere",
+    config="CohereConfig",
+    model="CohereForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "cohere_tiny",
+                {"block": block(norm=COHERE_NORM, residual={"type": "parallel"})},
+                TWO,
+                embedding={"rope": {**COHERE_ROPE, "theta": 8000000.0}},
+                head={"logit_scale": 0.0625},
+            ),
+            {**SHALLOW, "rope_parameters": default_rope(8000000.0)},
+        ),
+        "biased": Case(
+            document(
+                "cohere_biased",
+                {"block": block(BIASED, {"activation": "geglu"}, COHERE_NORM, {"type": "parallel"})},
+                TWO,
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": COHERE_ROPE},
+                head={**UNTIED, "logit_scale": 0.3},
+            ),
+            {
+                **SHALLOW,
+                "num_key_value_heads": 4,
+                "attention_bias": True,
+                "hidden_act": "gelu",
+                "layer_norm_eps": 0.01,
+                "logit_scale": 0.3,
+                "tie_word_embeddings": False,
+                "rope_parameters": default_rope(10000.0),
+            },
+        ),
+    },
+    features=(
+        Feature("interleaved rope", {"embedding.rope.interleaved": False}),
+        Feature("rotation in float32", {"embedding.rope.precision": GONE}, shows="bfloat16"),
+        Feature("tables in the model's dtype", {"embedding.rope.precision": "float32"}, shows="bfloat16"),
+        Feature("rope theta", {"embedding.rope.theta": GONE}),
+        Feature("parallel sublayers", {"layer_templates.*.residual.type": "sequential"}),
+        Feature("order of additions", {"layer_templates.*.residual.sum": "sublayers_first"}, shows="bfloat16"),
+        Feature("layer norm", {NORM: {"type": "rmsnorm"}}),
+        Feature("logit scale", {"head.logit_scale": GONE}),
+        Feature("tied head", {"head.tie_weights": False}, shows="gradients"),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),
+        Feature("eps", {"model.norm_eps": GONE}, case="biased"),
+    ),
+)
+
+STABLELM = Family(
+    name="stablelm",
+    config="StableLmConfig",
+    model="StableLmForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "stablelm_tiny",
+                {"block": block(QKV_BIASED, norm={"type": "layernorm"})},
+                TWO,
+                embedding={"rope": {"partial": 0.25}},
+                head=UNTIED,
+            ),
+            {**SHALLOW, "use_qkv_bias": True, "rope_parameters": default_rope(10000.0, partial_rotary_factor=0.25)},
+        ),
+        "parallel": Case(
+            document(
+                "stablelm_parallel",
+                {"block": block({}, {"activation": "geglu"}, {"type": "layernorm"}, {"type": "parallel"})},
+                TWO,
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": {"partial": 0.5, "theta": 50000.0}},
+            ),
+            {
+                **SHALLOW,
+                "num_key_value_heads": 4,
+                "hidden_act": "gelu",
+                "layer_norm_eps": 0.01,
+                "use_parallel_residual": True,
+                "tie_word_embeddings": True,
+                "rope_parameters": default_rope(50000.0, partial_rotary_factor=0.5),
+            },
+        ),
+    },
+    features=(
+        Feature("partial rotation", {"embedding.rope.partial": GONE}),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("no output bias", {f"{ATTENTION}.out_bias": True}, shows="weights"),
+        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("parallel sublayers", {"layer_templates.*.residual": {}}, case="parallel"),
+        Feature("rope theta", {"embedding.rope.theta": GONE}, case="parallel"),
+        Feature("activation", {f"{FFN}.activation": GONE}, case="parallel"),
+        Feature("eps", {"model.norm_eps": GONE}, case="parallel"),
+        Feature("tied head", {"head": UNTIED}, case="parallel", shows="gradients"),
+    ),
+)
