@@ -55,7 +55,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     transform = _transform(read.head, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
-    layers = layers_of(nodes["layer_schedule"], templates.names, reader)
+    layers = layers_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
     names = templates.instances_of(layers)
     templates.check_unused({layer.template for layer in layers})
     check_together(templates.ops(), context, report)

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
 from attrs import evolve, frozen
 
+from eulerc.diagnostics.model import Diagnostics
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend import blocks, tree
+from eulerc.frontend.environment import Environment
+from eulerc.frontend.expression import resolve
 from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import UnreadError, Values
 from eulerc.ir.span import Span
 
 MAX_LAYERS = 4096
+OF_LAYERS = ("with", "override", "override_at")
+"""Keys of a run whose expressions may use the index of the layer."""
+
 RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 
 
@@ -30,7 +36,9 @@ class Layer:
     overrides: tuple[tree.Mapping, ...] = ()
 
 
-def layers_of(node: tree.Node | None, templates: Iterable[str] | None, reader: Reader) -> list[Layer]:
+def layers_of(
+    node: tree.Node | None, templates: Iterable[str] | None, environment: Environment, reader: Reader
+) -> list[Layer]:
     """Every layer of the schedule, in order; errors are reported. `templates` is None if nobody knows their names.
 
     Behind a run of unknown length nobody knows the numbers of the layers, so overrides of single layers are not judged.
@@ -46,7 +54,8 @@ def layers_of(node: tree.Node | None, templates: Iterable[str] | None, reader: R
     layers: list[Layer] = []
     numbered = True
     for position, item in enumerate(node.items):
-        run = _Run(item, f"layer_schedule[{position}]", known, reader, numbered).layers(len(layers))
+        item = _evaluated(item, lambda key: key not in OF_LAYERS, environment, reader.diagnostics)
+        run = _Run(item, f"layer_schedule[{position}]", known, environment, reader, numbered).layers(len(layers))
         numbered &= run is not None
         layers += run or []
         if len(layers) > MAX_LAYERS:
@@ -57,11 +66,25 @@ def layers_of(node: tree.Node | None, templates: Iterable[str] | None, reader: R
     return layers
 
 
+def _evaluated(
+    node: tree.Node, wanted: Callable[[str], bool], environment: Environment, diagnostics: Diagnostics
+) -> tree.Node:
+    """A mapping with the values of the expressions under `wanted` keys; those under others may differ by layer."""
+    if not isinstance(node, tree.Mapping):
+        return node
+    entries = (
+        evolve(entry, value=resolve(entry.value, environment, diagnostics)) if wanted(entry.key) else entry
+        for entry in node
+    )
+    return tree.Mapping(tuple(entries), node.span)
+
+
 @frozen
 class _Run:
     node: tree.Node
     path: str
     templates: tuple[str, ...] | None
+    environment: Environment
     reader: Reader
     numbered: bool
 
@@ -145,6 +168,7 @@ class _Run:
         """Adds the overrides of single layers."""
         node = self.node.get("override_at") if isinstance(self.node, tree.Mapping) else None
         for item in node.items if isinstance(node, tree.Sequence) and self.numbered else ():
+            item = _evaluated(item, "layers".__eq__, self.environment, self.reader.diagnostics)
             chosen, override = self.chosen(item, start, start + len(layers))
             layers = [
                 evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer

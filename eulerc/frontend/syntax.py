@@ -142,7 +142,7 @@ def _no_layer(start: int, end: int) -> ExpressionError:
         start,
         end,
         "belongs to no layer",
-        "use it within layer_templates or layer_schedule",
+        "use it in a template, or in the `with` and overrides of a run",
     )
 
 

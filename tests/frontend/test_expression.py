@@ -160,7 +160,7 @@ def test_an_unknown_name_is_reported_even_where_it_is_not_evaluated() -> None:
 
 def test_layer_index_has_no_value_without_a_layer() -> None:
     _, (found,) = run("${layer.index}", Environment())
-    assert (found.code, found.help) == ("E0408", "use it within layer_templates or layer_schedule")
+    assert (found.code, found.help) == ("E0408", "use it in a template, or in the `with` and overrides of a run")
 
 
 def test_parameters_have_no_value_outside_a_template() -> None:

@@ -84,6 +84,31 @@ def test_runs_and_patterns_lay_out_layers_in_order(runs: str, expected: list[int
 # overrides
 
 
+def test_lengths_of_runs_and_numbers_of_layers_may_be_expressions() -> None:
+    text = """let: {rounds: 2}
+layer_schedule:
+- {pattern: [local, {template: global, repeat: "${let.rounds}"}], repeat: "${let.rounds}"}
+- template: global
+  layers: ${let.rounds + 1}
+  override_at: [{layers: "${3 * let.rounds + 1}", attention: {window: "${layer.index}"}}]
+"""
+    assert windows(text) == [8, None, None] * 2 + [None, 7, None]
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        ("{template: local, repeat: '${layer.index}'}", "E0408"),
+        ("{template: local, layers: '${let.none}'}", "E0403"),
+        ("{template: local, repeat: '${0.5}'}", "E0203"),
+        ("{template: local, override_at: [{layers: '${let.none}', attention: {window: 5}}]}", "E0403"),
+    ],
+)
+def test_wrong_expressions_of_a_run_are_told_once(run: str, code: str) -> None:
+    found = findings(f"{TEMPLATES}layer_schedule:\n- template: global\n- {run}\n")
+    assert [finding.split()[0] for finding in found if finding.startswith("E")] == [code]
+
+
 def test_an_override_replaces_keys_of_the_whole_run() -> None:
     text = "layer_schedule:\n- {template: local, repeat: 2, override: {attention: {window: 4}}}\n- template: global\n"
     assert windows(text) == [4, 4, None]
