@@ -1,12 +1,12 @@
-"""Families with layer norms and gated feed-forwards: Cohere, StableLM."""
+"""Families with layer norms and gated feed-forwards: Cohere, Cohere Compass, StableLM."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
-from tests.families.harness import GONE, Case, Family, Feature
-from tests.families.specs import BIASED, QKV_BIASED, SHALLOW, TWO, block, default_rope, document
+from tests.families.harness import GONE, Case, Family, Feature, Spec
+from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, QKV_BIASED, SHALLOW, TWO, block, default_rope, document
 
 COHERE_NORM = {"type": "layernorm", "bias": False, "float32_weight": True}
 COHERE_ROPE: dict[str, Any] = {"interleaved": True, "precision": "float32_rotation"}
@@ -59,6 +59,84 @@ COHERE = Family(
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),
+        Feature("eps", {"model.norm_eps": GONE}, case="biased"),
+    ),
+)
+
+
+def compass_templates(attention: dict[str, Any], window: int, wide: dict[str, Any]) -> dict[str, Spec]:
+    """A local layer with the model's rope, and a global one with a rope of its own or none."""
+    residual = {"type": "parallel"}
+    return {
+        "local": block({**attention, "window": window}, norm=COHERE_NORM, residual=residual),
+        "global": block({**attention, **wide}, norm=COHERE_NORM, residual=residual),
+    }
+
+
+SECTIONS = {"mrope_section": [4, 2, 2]}
+COHERE_COMPASS_TEXT = Family(
+    name="cohere_compass_text",
+    config="CohereCompassTextConfig",
+    model="CohereCompassForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "compass_tiny",
+                compass_templates({}, 8, {"rope": "none"}),
+                [{"pattern": ["local", "local", "global"]}],
+                model={"head_dim": 16},
+                embedding={"rope_theta": 50000.0},
+                head={"logit_scale": 0.25},
+            ),
+            {
+                **LIBRARY,
+                "num_hidden_layers": 3,
+                "head_dim": 16,
+                "logit_scale": 0.25,
+                "sliding_window": 8,
+                "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+                "rope_parameters": {
+                    "sliding_attention": default_rope(50000.0, **SECTIONS),
+                    "full_attention": None,
+                },
+            },
+        ),
+        "biased": Case(
+            document(
+                "compass_biased",
+                compass_templates(BIASED, 5, {"rope": {"theta": 500.0}}),
+                [{"pattern": ["global", "local"]}],
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                head=UNTIED,
+            ),
+            {
+                **SHALLOW,
+                "num_key_value_heads": 4,
+                "attention_bias": True,
+                "layer_norm_eps": 0.01,
+                "sliding_window": 5,
+                "layer_types": ["full_attention", "sliding_attention"],
+                "tie_word_embeddings": False,
+                "rope_parameters": {
+                    "sliding_attention": default_rope(10000.0, **SECTIONS),
+                    "full_attention": default_rope(500.0, **SECTIONS),
+                },
+            },
+        ),
+    },
+    features=(
+        Feature("global layers without rope", {f"{GLOBAL}.rope": GONE}),
+        Feature("rope theta", {"embedding.rope_theta": GONE}),
+        Feature("window", {f"{LOCAL}.window": GONE}),
+        Feature("width of the window", {f"{LOCAL}.window": 9}),
+        Feature("global layers", {f"{GLOBAL}.window": 8}),
+        Feature("parallel sublayers", {"layer_templates.*.residual.type": "sequential"}),
+        Feature("layer norm", {NORM: {"type": "rmsnorm"}}),
+        Feature("logit scale", {"head.logit_scale": GONE}),
+        Feature("tied head", {"head.tie_weights": False}, shows="gradients"),
+        Feature("theta of the global layers", {f"{GLOBAL}.rope": GONE}, case="biased"),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
     ),
 )
