@@ -10,7 +10,7 @@ from attrs import frozen
 from eulerc.frontend import blocks
 from eulerc.ir.compact import compact
 from eulerc.ir.core import Module, Op, Symbol
-from eulerc.ir.definition import definition
+from eulerc.ir.definition import definition, definitions
 from eulerc.ir.numbers import schedule
 
 Values = Mapping[str, Any]
@@ -29,7 +29,7 @@ SPELLED = {
 NOTES = ("model.name", "model.family_hint", "model.target_params", "meta.", "expect.")
 """Keys that name or judge a design and are no part of it."""
 
-DERIVED = frozenset({"alibi", "inherits_eps", "module", "class", "config"})
+DERIVED = frozenset({"alibi", "inherits_eps", "module", "class", "config", "sublayer"})
 """Attributes that follow from others."""
 
 
@@ -115,7 +115,7 @@ def _part_values(op: Op) -> Iterator[tuple[str, Any]]:
     """The keys of one part of a template."""
     kind = definition(op.name)
     if kind.axis is not None:
-        yield f"{kind.axis}.type", kind.yaml_type or op.name.partition(".")[2]
+        yield _key(op, "type"), _word(op.name)
     for name, value in op.attributes.items():
         if name not in DERIVED:
             yield _key(op, name), _plain(value)
@@ -124,13 +124,19 @@ def _part_values(op: Op) -> Iterator[tuple[str, Any]]:
             yield f"{kind.axis or op.name}.{key}", value
 
 
+def _word(name: str) -> str:
+    """What a spec calls the type of an op."""
+    return definition(name).yaml_type or name.partition(".")[2]
+
+
 def _key(op: Op, name: str) -> str:
-    """Where a spec sets an attribute: `mixer.attention.window`."""
+    """Where a spec sets an attribute: `mixer.attention.window`, or `norm.mixer.eps` for the norms of one sublayer."""
     kind = definition(op.name)
     if name in kind.spelled:
         return kind.spelled[name]
-    block = kind.block if name in kind.fields else None
-    return ".".join(part for part in (kind.axis or op.name, block, name) if part is not None)
+    block = op.get("sublayer") or (kind.block if name in kind.fields else None)
+    start = kind.axis or (op.name if block is None else None)
+    return ".".join(part for part in (start, block, name) if part is not None)
 
 
 def _merged(parts: Iterable[Iterable[tuple[str, Any]]]) -> Values:
@@ -157,7 +163,7 @@ def _node_values(op: Op, ropes: Mapping[str, Op]) -> Iterator[tuple[str, Any]]:
     kind = definition(op.name)
     place = op.get("module") if kind.axis == "norm" else None
     if kind.axis is not None:
-        yield f"{place or kind.axis}.type", kind.yaml_type or op.name.partition(".")[2]
+        yield f"{place or kind.axis}.type", _word(op.name)
     for name, value in op.attributes.items():
         if name not in DERIVED:
             shared = ropes.get(value) if isinstance(value, Symbol) else None
@@ -182,6 +188,8 @@ def _plain(value: Any) -> Any:
     """A value without names of dims and without what is not set."""
     if isinstance(value, dict):
         kept = {key: _plain(item) for key, item in value.items() if key not in DERIVED}
+        if isinstance(kept.get("norm"), str) and kept["norm"] in definitions():
+            kept = {"type": _word(kept.pop("norm")), **kept}
         return {key: item for key, item in kept.items() if item is not None}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]

@@ -20,6 +20,7 @@ class HeadTransform(Definition):
     name = "head_transform"
     module_name = "head"
     in_head = True
+    block = "transform"
     implicit = {"bias": False, "norm": None}
 
     activation = Field(

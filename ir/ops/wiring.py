@@ -61,12 +61,14 @@ class Wiring(Definition):
 
     name = "wiring"
     stages = frozenset({"arch"})
+    block = "residual"
     spelled = {
         "position": "norm.position",
+        "mixer_position": "norm.mixer.position",
+        "ffn_position": "norm.ffn.position",
         "residual": "residual.type",
-        "shared_norm": "residual.shared_norm",
-        "sum": "residual.sum",
-        "scaling": "residual.scaling",
+        "ffn_scaling": "residual.scaling.ffn",
+        "ffn_skip_scaling": "residual.skip_scaling.ffn",
         "dropout": "training_hints.dropout",
     }
     implicit = {

@@ -13,14 +13,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from eulerc.api import lint
+from eulerc import reference
+from eulerc.api import Linted, compile, lint
 from eulerc.cli.main import app
 from eulerc.compare.comparison import Comparison, compare
+from eulerc.compare.design import Design, written_design
 from eulerc.compare.numbers import ROWS
 from eulerc.compare.report import as_json, as_text
+from eulerc.diagnostics.model import Diagnostics
+from eulerc.ir.definition import definition
 from eulerc.ir.stats import statistics
 from eulerc.presets.catalogue import catalogue
 from tests.variants import VARIANTS, block, spec
+from tests.variants.core import VARIANTS as CORE
 
 ROOT = Path(__file__).parents[2]
 HYBRID = spec(
@@ -134,7 +139,12 @@ def test_keys_are_those_of_the_language_with_their_values_resolved() -> None:
     ("change", "key", "old", "new"),
     [
         (("positional: rope", "positional: rope\n  rope_theta: 500000.0"), "mixer.attention.rope.theta", 1e4, 5e5),
-        (("attention: {}", "attention: {qk_norm: head}"), "mixer.attention.qk_norm", None, {"norm": "norm.rms"}),
+        (
+            ("attention: {}", "attention: {qk_norm: head}"),
+            "mixer.attention.qk_norm",
+            None,
+            {"type": "rmsnorm", "over": "head"},
+        ),
         (("ffn: {type: gated_mlp}", "ffn: {type: mlp}"), "ffn.type", "gated_mlp", "mlp"),
         (("attention: {}", "attention: {n_kv_heads: 1}"), "mixer.attention.n_kv_heads", 4, 1),
         (("attention: {}", "attention: {softcap: 9.0}"), "mixer.attention.softcap", None, 9.0),
@@ -148,6 +158,38 @@ def test_heads_ropes_norms_and_types_are_told_by_their_keys(
     before, after = template_changes(content)["block"][key]
     assert before == old
     assert (after | new == after) if isinstance(new, dict) else (after == new)
+
+
+def written(result: Linted) -> Design:
+    module = None if result.loaded is None else compile(result.loaded, Diagnostics(), "arch")
+    assert module is not None
+    return written_design(module)
+
+
+@pytest.mark.parametrize("name", [*catalogue(), *CORE])
+def test_keys_of_a_design_are_those_that_a_spec_has(name: str) -> None:
+    design = written(lint(name, CORE[name].encode()) if name in CORE else lint(name))
+    found = {*design.model, *design.notes, *(key for values in design.templates.values() for key in values)}
+    types = {"mixer.type", "ffn.type", "norm.type", "head.norm.type"}
+    widths = {
+        f"head.norm.{key}" for key in definition("norm.rms").fields.keys() | definition("norm.layer").fields.keys()
+    }
+    assert found - types - widths <= reference.keys().keys()
+
+
+def test_norms_of_one_sublayer_and_what_follows_them_are_told_by_their_keys() -> None:
+    old = spec("plain", block())
+    norm = "position: sandwich, mixer: {position: pre, eps: 0.001}"
+    new = spec("plain", block(norm=norm, residual="scaling: {mixer: 1.0, ffn: 0.5}"))
+    assert (
+        template_changes(found(old, new))["block"].items()
+        >= {
+            "norm.position": ("pre", "sandwich"),
+            "norm.mixer.position": (None, "pre"),
+            "norm.mixer.eps": (None, 0.001),
+            "residual.scaling.ffn": (None, 0.5),
+        }.items()
+    )
 
 
 def test_norms_residuals_and_the_model_are_told_by_their_keys() -> None:
