@@ -107,7 +107,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
             if kind.block is not None and kind.level_fields:
                 found[f"{word}_beside"] = dict(kind.level_fields)
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
-    latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla")}
+    latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla", "indexer")}
     return found | {"latent_attention": latent}
 
 

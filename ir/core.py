@@ -23,6 +23,9 @@ class Dim(int):
         dim.name = name
         return dim
 
+    def __reduce__(self) -> tuple[type[Dim], tuple[str, int]]:
+        return Dim, (self.name, int(self))
+
     def __repr__(self) -> str:
         return f"Dim({self.name!r}, {int(self)})"
 

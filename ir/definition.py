@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 
 @frozen
 class LocalTensor:
-    """A tensor of a module, named from that module down (`q_proj.weight`)."""
+    """A tensor of a module, named from that module down (`q_proj.weight`); not `trained` if no gradient reaches it."""
 
     name: str
     shape: tuple[int, ...]
     init: Init
     dtype: str | None = None
     buffer: bool = False
+    trained: bool = True
 
 
 @frozen
@@ -50,6 +51,7 @@ class ClassBinding:
 
     `base` is the library's usual word for such a class, where the component's own name says more. `init` says how the
     parameters start that the library's `_init_weights` does not know or starts otherwise: `zeros` or `ones` by name.
+    `parts` are the classes that come with it, and are named after it.
     """
 
     component: str
@@ -58,6 +60,7 @@ class ClassBinding:
     slots: Mapping[str, Any] = field(factory=dict)
     base: str | None = None
     init: Mapping[str, str] = field(factory=dict)
+    parts: tuple[str, ...] = ()
 
 
 def linear(name: str, inputs: int, outputs: int, bias: bool, weight: Init) -> tuple[LocalTensor, ...]:

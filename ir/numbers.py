@@ -20,6 +20,8 @@ def layer_kind(op: Op) -> str | None:
     """The cache kind that an op asks for; None for ops without decode state."""
     if not op.carries:
         return None
+    if op.get("indexer") is not None:
+        return "indexed_attention"
     return "sliding_attention" if op.get("window") is not None else "full_attention"
 
 
@@ -134,7 +136,9 @@ def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterato
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
     for tensor in definition(op.name).tensors(op, width, std):
         shape = tuple(int(size) for size in tensor.shape)
-        yield TensorPlan(f"{path}.{tensor.name}", shape, tensor.dtype or dtype, tensor.init, None, tensor.buffer)
+        yield TensorPlan(
+            f"{path}.{tensor.name}", shape, tensor.dtype or dtype, tensor.init, None, tensor.buffer, tensor.trained
+        )
 
 
 def rope_of(module: Module, op: Op) -> Op | None:

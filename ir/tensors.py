@@ -28,7 +28,7 @@ class TensorPlan:
 
     `name` is its full state-dict key, `dtype` is `float32`, `bfloat16` or `float16`; `tied_to` names the tensor whose
     storage it shares (then it is neither counted nor written); `buffer` marks persistent buffers, which are saved but
-    are not parameters.
+    are not parameters. A parameter that is not `trained` has no gradient.
     """
 
     name: str
@@ -37,6 +37,7 @@ class TensorPlan:
     init: Init
     tied_to: str | None = None
     buffer: bool = False
+    trained: bool = True
 
     @property
     def numel(self) -> int:

@@ -321,7 +321,7 @@ def has_latents(world: World) -> bool:
 def shared_attention(world: World) -> Drawn:
     """The keys that plain and latent attention share."""
     fields = by_axis("mixer")["attention"].fields
-    own = ("n_heads", "n_kv_heads", "head_dim", "window_mode", "qk_norm", "rope", "latent_dim", "mla")
+    own = ("n_heads", "n_kv_heads", "head_dim", "window_mode", "qk_norm", "rope", "latent_dim", "mla", "indexer")
     drawn: Drawn = world.draw(some_of(fields, without=own))
     return drawn
 
@@ -376,12 +376,28 @@ def latent(world: World) -> Drawn:
     own = drawn.get("rope")
     rotates = own != "none" and (own is not None or world.positional == "rope")
     drawn["mla"] = {
-        **draw(some_of(MLA_FIELDS, without=("rope_dim", "norm_eps"))),
+        **draw(some_of(MLA_FIELDS, without=("rope_dim", "norm_eps", "rope_key_norm", "gate"))),
         "rope_dim": draw(st.sampled_from([4] if world.one_latent_rope else [4, 8])) if rotates else 0,
     }
-    if drawn["mla"].get("norms", True) and draw(st.booleans()):
-        drawn["mla"]["norm_eps"] = draw(VALUES["eps"])
+    around_latents(world, drawn)
     return drawn
+
+
+def around_latents(world: World, drawn: Drawn) -> None:
+    """What may stand around the projections of latent attention."""
+    draw, mla = world.draw, drawn["mla"]
+    if mla["rope_dim"] and draw(st.booleans()):
+        mla["rope_key_norm"] = draw(st.booleans())
+    if (mla.get("norms", True) or mla.get("rope_key_norm")) and draw(st.booleans()):
+        mla["norm_eps"] = draw(VALUES["eps"])
+    if draw(st.booleans()):
+        mla["gate"] = draw(some_of(MLA_FIELDS["gate"].kind.fields))
+    if mla.get("q_rank") is None:
+        mla.pop("scales", None)
+    elif drawn.get("window") is None and world.positional != "alibi" and draw(st.booleans()):
+        drawn["indexer"] = {"n_heads": 3, "head_dim": 8, "top_k": draw(st.integers(1, 9))}
+        if mla["rope_dim"]:
+            drawn["indexer"]["interleaved"] = draw(st.booleans())
 
 
 @st.composite

@@ -18,6 +18,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, linear, register
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
+from eulerc.ir.indexing import INDEXER, refuse_indexer
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, resolve_rope
@@ -93,11 +94,13 @@ class Attention(Definition):
     rope = Field(ROPE, "Rope of these layers, over the model-wide one; `none` for no rotation.", None)
     latent_dim = Field(Integer(nullable=True), "Multi-head latent attention with this rank for keys and values.", None)
     mla = Field(Block(fields=MLA_FIELDS), "Multi-head latent attention in full.", None)
+    indexer = INDEXER
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         if values.get("latent_dim") is not None or "mla" in values:
             return definition("mixer.latent_attention").lower(values, context, report)
+        refuse_indexer(values, report)
         heads = resolve_heads(values, context, report)
         if heads is None:
             return None

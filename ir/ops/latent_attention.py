@@ -16,7 +16,14 @@ from eulerc.ir.attending import (
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
-from eulerc.ir.fields import EPS, Field, Flag, Integer, Number
+from eulerc.ir.fields import EPS, Block, Choice, Field, Flag, Integer, Number
+from eulerc.ir.indexing import (
+    check_indexer,
+    index_cost,
+    index_sizes,
+    index_state,
+    index_tensors,
+)
 from eulerc.ir.positions import resolve_rope
 from eulerc.ir.tensors import Init
 
@@ -27,8 +34,36 @@ MLA_FIELDS: dict[str, Field] = {
     "rope_dim": Field(Integer(0), "Width of the part that rotates; its key is shared by all heads."),
     "v_dim": Field(Integer(), "Width of a value head."),
     "norms": Field(Flag(), "RMSNorm on the latents.", True),
-    "norm_eps": Field(EPS, "Added to the variance in the latents' norms.", 1e-6),
+    "rope_key_norm": Field(Flag(), "RMSNorm on the key that rotates, before the rotation (dots3).", False),
+    "norm_eps": Field(EPS, "Added to the variance in these norms.", 1e-6),
+    "scales": Field(
+        Choice(
+            meanings={
+                "none": "no factors",
+                "latents": "on every latent (dots3)",
+                "queries": "on the latent of keys and values, and on the queries themselves (LongCat-Flash)",
+            }
+        ),
+        "Factors of (d_model / rank)^0.5 that bring latents back to the size of the stream.",
+        "none",
+    ),
+    "gate": Field(
+        Block(
+            fields={
+                "over": Field(
+                    Choice(meanings={"head": "one gate for a head", "element": "one for every channel of a head"}),
+                    "What has a gate of its own.",
+                    "head",
+                ),
+                "float32": Field(Flag(), "Compute the sigmoid in float32 (Ling 3).", False),
+            }
+        ),
+        "Sigmoid gate on the heads' outputs, projected from the stream.",
+        None,
+    ),
 }
+
+SIZES = ("kv_rank", "q_rank", "nope_dim", "rope_dim", "v_dim")
 
 
 @register
@@ -38,9 +73,20 @@ class LatentAttention(Definition):
     name = "mixer.latent_attention"
     axis = "mixer"
     module_name = "self_attn"
-    implicit = {**PLAIN, "q_rank": None, "norms": True, "norm_eps": 1e-6, "rope": None, "alibi": False}
+    implicit = {
+        **PLAIN,
+        "q_rank": None,
+        "norms": True,
+        "rope_key_norm": False,
+        "norm_eps": 1e-6,
+        "scales": None,
+        "gate": None,
+        "indexer": None,
+        "rope": None,
+        "alibi": False,
+    }
     spelled = {name: f"mixer.attention.mla.{name}" for name in MLA_FIELDS} | {
-        name: f"mixer.attention.{name}" for name in (*PLAIN, "n_heads", "n_kv_heads", "rope")
+        name: f"mixer.attention.{name}" for name in (*PLAIN, "n_heads", "n_kv_heads", "rope", "indexer")
     }
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
@@ -70,15 +116,19 @@ class LatentAttention(Definition):
         rope = resolve_rope(values, context, sizes["rope_dim"] or 2, report)
         if not check_rope_part(sizes["rope_dim"], rope, values, report):
             return None
+        check_parts(sizes, values, report)
+        indexer = check_indexer(sizes, values, context, report)
         attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
-        attributes |= {"rope": rope, "alibi": context.positional == "alibi"}
+        attributes |= {"indexer": indexer, "rope": rope, "alibi": context.positional == "alibi"}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
         grows = "t" if op["window"] is None else f"t<={op['window'] - 1}"
-        latent = StateType("latent", ("b", 1, grows, op["kv_rank"]))
-        return (latent, StateType("rope_key", ("b", 1, grows, op["rope_dim"]))) if op["rope_dim"] else (latent,)
+        states = [StateType("latent", ("b", 1, grows, op["kv_rank"]))]
+        if op["rope_dim"]:
+            states.append(StateType("rope_key", ("b", 1, grows, op["rope_dim"])))
+        return (*states, *index_state(cls.option(op, "indexer")))
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
@@ -92,9 +142,13 @@ class LatentAttention(Definition):
             tensors += linear("q_b_proj", op["q_rank"], query_width, False, std)
         tensors += linear("kv_a_proj_with_mqa", hidden_size, op["kv_rank"] + op["rope_dim"], op["qkv_bias"], std)
         tensors += latent_norm("kv_a_layernorm", op["kv_rank"], op["norms"])
+        tensors += latent_norm("k_rope_layernorm", op["rope_dim"], cls.option(op, "rope_key_norm"))
         expanded = op["n_kv_heads"] * (op["nope_dim"] + op["v_dim"])
         tensors += linear("kv_b_proj", op["kv_rank"], expanded, False, std)
         tensors += linear("o_proj", op["n_heads"] * op["v_dim"], hidden_size, op["out_bias"], std)
+        if cls.option(op, "gate") is not None:
+            tensors += linear("g_proj", hidden_size, gate_width(op), False, std)
+        tensors += index_tensors(cls.option(op, "indexer"), hidden_size, op["q_rank"], std)
         return tuple(tensors)
 
     @classmethod
@@ -104,26 +158,40 @@ class LatentAttention(Definition):
         into_query = hidden_size * queries if op["q_rank"] is None else op["q_rank"] * (hidden_size + queries)
         expanded = op["kv_rank"] * op["n_kv_heads"] * (op["nope_dim"] + op["v_dim"])
         linear = into_query + hidden_size * (op["kv_rank"] + op["rope_dim"]) + op["n_heads"] * op["v_dim"] * hidden_size
-        return Cost(linear, op["n_heads"] * (query + op["v_dim"]), op["window"], expanded)
+        if cls.option(op, "gate") is not None:
+            linear += hidden_size * gate_width(op)
+        index = index_cost(cls.option(op, "indexer"), hidden_size, op["q_rank"])
+        pairs = op["n_heads"] * (query + op["v_dim"]) + index.attention
+        return Cost(linear + index.linear, pairs, op["window"], expanded)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
         scaling = op["rope"]["scaling"] if op["rope"] is not None else None
+        gate, indexer = cls.option(op, "gate"), cls.option(op, "indexer")
         facts = attention_facts(op) | {
             "q_lora_rank": op["q_rank"] is not None,
             "latent_norm": op["norms"],
             "rope_mscale": "mscale_all_dim" in (scaling or {}),
+            "latent_scales": cls.option(op, "scales"),
+            "rope_key_norm": cls.option(op, "rope_key_norm"),
+            "latent_gate": gate and gate["over"],
+            "gate_in_float32": bool(gate and gate["float32"]),
+            "indexer": indexer is not None,
         }
         slots = attention_slots(op)
-        if op["norms"]:
+        if normed(op):
             slots["latent_norm"] = Op("norm.rms", attributes={"eps": op["norm_eps"]})
-        return ClassBinding("latent_attention", "LatentAttention", facts, slots, base="Attention")
+        if indexer is not None and op["rope"] is not None:
+            slots["index_rotation"] = (indexer["interleaved"], op["rope"]["precision"])
+        parts = () if indexer is None else ("Indexer",)
+        return ClassBinding("latent_attention", "LatentAttention", facts, slots, base="Attention", parts=parts)
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         fields = attention_config(cls, op)
-        if op["norms"]:
+        if normed(op):
             fields["latent_norm_eps"] = op["norm_eps"]
+        fields |= index_sizes(cls.option(op, "indexer"))
         return {**fields, "head_dim": op["rope_dim"] or op["nope_dim"]}
 
 
@@ -142,7 +210,7 @@ def check_plain_keys(values: Values, report: Report) -> None:
                 help=instead,
             )
     mla = values.get("mla") or {}
-    if "norm_eps" in mla and mla.get("norms") is False:
+    if "norm_eps" in mla and mla.get("norms") is False and not mla.get("rope_key_norm"):
         report.error(
             "E0344",
             "norm_eps without norms",
@@ -150,6 +218,16 @@ def check_plain_keys(values: Values, report: Report) -> None:
             "the latents have no norms",
             help="take norm_eps out",
         )
+
+
+def normed(op: Op) -> bool:
+    """Whether anything in the op has a norm."""
+    return bool(op["norms"] or LatentAttention.option(op, "rope_key_norm"))
+
+
+def gate_width(op: Op) -> int:
+    """How many gates a token has."""
+    return int(op["n_heads"] * (op["v_dim"] if op["gate"]["over"] == "element" else 1))
 
 
 def latent_norm(name: str, width: int, present: bool) -> tuple[LocalTensor, ...]:
@@ -166,9 +244,40 @@ def one_line_sizes(values: Values, head_dim: int, context: ModelContext) -> dict
         "nope_dim": int(head_dim),
         "rope_dim": half + half % 2 if rotates else 0,
         "v_dim": int(head_dim),
-        "norms": True,
-        "norm_eps": 1e-6,
+        **read_parts({}),
     }
+
+
+def read_parts(given: dict[str, Any]) -> dict[str, Any]:
+    """What stands around the projections: norms, factors, a gate."""
+    parts = {
+        name: given.get(name, MLA_FIELDS[name].default)
+        for name in ("norms", "rope_key_norm", "norm_eps", "scales", "gate")
+    }
+    parts["scales"] = None if parts["scales"] == "none" else parts["scales"]
+    if parts["gate"] is not None:
+        parts["gate"] = {"over": parts["gate"].get("over", "head"), "float32": parts["gate"].get("float32", False)}
+    return parts
+
+
+def check_parts(sizes: dict[str, Any], values: Values, report: Report) -> None:
+    """A norm needs the key that it is for, a factor on the queries their latent."""
+    if sizes["rope_key_norm"] and not sizes["rope_dim"]:
+        report.error(
+            "E0390",
+            "rope_key_norm without a key that rotates",
+            values.where("mla.rope_key_norm"),
+            "rope_dim is 0",
+            help="take rope_key_norm out, or give rope_dim a width",
+        )
+    if sizes["scales"] == "queries" and sizes["q_rank"] is None:
+        report.error(
+            "E0391",
+            "a factor on queries that have no latent",
+            values.where("mla.scales"),
+            "(d_model / q_rank)^0.5 needs a q_rank",
+            help="set q_rank, or `scales: latents` for the latent of keys and values alone",
+        )
 
 
 def explicit_sizes(values: Values, report: Report) -> dict[str, Any] | None:
@@ -184,7 +293,8 @@ def explicit_sizes(values: Values, report: Report) -> dict[str, Any] | None:
         )
         return None
     given = values.get("mla")
-    return {name: given.get(name, field.default) for name, field in MLA_FIELDS.items()}
+    sizes = {name: given.get(name, MLA_FIELDS[name].default) for name in SIZES}
+    return {**sizes, **read_parts(given)}
 
 
 def check_rank(sizes: dict[str, Any], values: Values, context: ModelContext, report: Report) -> bool:

@@ -390,7 +390,7 @@ class Yield(Definition):
 IMPLICIT: dict[str, dict[str, Any]] = {
     "spec": {"family_hint": None, "target_params": None},
     "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "width": None, "dropout": 0.0},
-    "class": {"init": {}},
+    "class": {"init": {}, "parts": []},
     "head": {
         "bias": False,
         "logit_softcap": None,

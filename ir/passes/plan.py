@@ -98,6 +98,7 @@ class _Classes:
             "facts": self._facts(op, binding),
             "slots": slots,
             "init": dict(binding.init),
+            "parts": list(binding.parts),
         }
         self.found[key] = _Class(key, binding.base or binding.definition, template, attributes)
         return key

@@ -16,7 +16,7 @@ import torch
 from attrs import Factory, frozen
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache, DynamicIndexedLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
@@ -24,7 +24,7 @@ from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
 from eulerc.backends.hf.link import Request, link
 from eulerc.backends.hf.specialise import PRESENT
-from tests.components.harness import LENGTH, causal_mask, component_config, fill_slots, hidden_states, perturb
+from tests.components.harness import BATCH, LENGTH, causal_mask, component_config, fill_slots, hidden_states, perturb
 
 FOLDER = Path(next(iter(components.__path__)))
 EXHAUSTIVE = 512
@@ -72,6 +72,12 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     rotary = RotaryEmbedding(config.per_layer_config[1])
     tables = rotary(states, torch.arange(LENGTH)[None]) if config.rope else None
     return {"hidden_states": states, "position_embeddings": tables, "attention_mask": causal_mask(torch.float32)}
+
+
+def indexer_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(3)
+    q_latent = torch.randn(BATCH, LENGTH, config.per_layer_config[1].q_lora_rank, generator=generator)
+    return {**attention_inputs(config), "q_latent": q_latent}
 
 
 def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
@@ -155,6 +161,21 @@ def groups_are_scored(facts: Facts) -> bool:
     return facts["n_group"] is not None or facts["group_score"] == "top2"
 
 
+def latent_slots(facts: Facts) -> dict[str, tuple[str, str]]:
+    rotates = facts["indexer"] and facts["rope"]
+    rotation = {"apply_index_rotary_pos_emb": ("apply_rotary", "apply_rotary_pos_emb")} if rotates else {}
+    return eager_slot(facts) | rotation
+
+
+def latent_is_legal(facts: Facts) -> bool:
+    return (
+        (facts["rope"] or not (facts["rope_mscale"] or facts["rope_key_norm"]))
+        and (facts["q_lora_rank"] is not None or not (facts["indexer"] or facts["latent_scales"] == "queries"))
+        and (facts["latent_gate"] is not None or not facts["gate_in_float32"])
+        and (facts["sliding_window"] is None or not facts["indexer"])
+    )
+
+
 CASES = (
     Case(
         "attention",
@@ -170,13 +191,33 @@ CASES = (
         "latent_attention",
         "LatentAttention",
         attention_inputs,
-        ATTENTION_FACTS | {"rope_mscale": FLAG, "latent_norm": FLAG, "q_lora_rank": (None, 10)},
+        ATTENTION_FACTS
+        | {
+            "rope_mscale": FLAG,
+            "latent_norm": FLAG,
+            "q_lora_rank": (None, 10),
+            "latent_scales": (None, "latents", "queries"),
+            "rope_key_norm": FLAG,
+            "latent_gate": (None, "head", "element"),
+            "gate_in_float32": FLAG,
+            "indexer": FLAG,
+        },
         slots={"LatentNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
-        legal=lambda facts: facts["rope"] or not facts["rope_mscale"],
-        filled=eager_slot,
+        legal=latent_is_legal,
+        filled=latent_slots,
         dropped=without_rope,
         config=lambda facts: {"rope_parameters": YARN} if facts["rope_mscale"] else {},
         differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
+    ),
+    Case(
+        "indexer",
+        "Indexer",
+        indexer_inputs,
+        {"rope": FLAG},
+        slots={"apply_index_rotary_pos_emb": ROTATIONS},
+        dropped=without_rope,
+        config=lambda facts: {"q_lora_rank": 10},
+        differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
     ),
     Case(
         "gated_mlp",
@@ -380,7 +421,8 @@ def assert_equal(
 ) -> None:
     """One set of weights in both forms: the same outputs in evaluation and in training, the same attention call."""
     module = module_of(case.component)
-    fill_slots(monkeypatch, module, **{slot: getattr(module_of(stem), name) for slot, (stem, name) in slots.items()})
+    own = {slot: getattr(module_of(stem), name) for slot, (stem, name) in slots.items() if hasattr(module, slot)}
+    fill_slots(monkeypatch, module, **own)
     config = component_config(**{**facts, **case.config(facts), **more})
     arguments, inputs = case.arguments(facts), case.inputs(config)
     generic = perturb(getattr(module, case.name)(config, **arguments))
@@ -407,7 +449,8 @@ def known(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[st
 @torch.no_grad()
 def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    cache = {"past_key_values": DynamicCache()} if "attention_mask" in inputs else {}
+    layers = [DynamicIndexedLayer(), DynamicIndexedLayer()]
+    cache = {"past_key_values": Cache(layers=layers)} if "attention_mask" in inputs else {}
     output = module(**inputs, **cache)
     return [item for item in (output if isinstance(output, tuple) else (output,)) if item is not None]
 

@@ -261,11 +261,11 @@ def bound(reference: Results) -> float:
 
 
 def gradients(model: Any, arguments: dict[str, Any]) -> Tensors:
-    """The gradient of every parameter after one backward pass."""
+    """The gradient of every parameter after one backward pass; some choose and have none."""
     ids = tokens()
     model.zero_grad()
     model(ids, labels=ids, use_cache=False, **arguments).loss.backward()
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
 
 
 def gradient_bound(wanted: Tensors, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Families with latent attention before routed experts: DeepSeek-V2, GLM-4.7 Flash."""
+"""Families with latent attention before routed experts: DeepSeek-V2 and V3.2, GLM-4.7 Flash."""
 
 from __future__ import annotations
 
@@ -147,5 +147,49 @@ GLM4_MOE_LITE = Family(
         Feature("routed scale", {f"{MOE}.scale": GONE}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),
         Feature("yarn", {"embedding.rope.scaling": GONE}, case="halves"),
+    ),
+)
+
+INDEXER = {"n_heads": 8, "head_dim": 16, "top_k": 32}
+DEEPSEEK_V32_SIZES = {**DEEPSEEK_SIZES, "index_n_heads": 8, "index_head_dim": 16, "index_topk": 32}
+DEEPSEEK_V32 = Family(
+    name="deepseek_v32",
+    config="DeepseekV32Config",
+    model="DeepseekV32ForCausalLM",
+    cases={
+        "base": Case(
+            deepseek("deepseek_v32_tiny", {"mla": MLA, "indexer": INDEXER}, EXPERTS, {"interleaved": True}),
+            {**DEEPSEEK_V32_SIZES, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+        ),
+        "sparse": Case(
+            deepseek(
+                "deepseek_v32_sparse",
+                {"mla": MLA, "indexer": {**INDEXER, "top_k": 5}, **BIASED},
+                {**EXPERTS, "groups": {"count": 1, "limit": 1}},
+                {"interleaved": True, "scaling": {"type": "yarn", **YARN}},
+                norm_eps=0.01,
+            ),
+            {
+                **DEEPSEEK_V32_SIZES,
+                "n_group": 1,
+                "topk_group": 1,
+                "index_topk": 5,
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, **YARN},
+            },
+        ),
+    },
+    features=(
+        Feature("interleaved rope", {"embedding.rope.interleaved": False}),
+        Feature("norms on the latents", {f"{ATTENTION}.mla.norms": False}),
+        Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("indexer", {f"{ATTENTION}.indexer": GONE}, shows="weights"),
+        Feature("chosen keys alone", {f"{ATTENTION}.indexer": GONE}, case="sparse"),
+        Feature("number of chosen keys", {f"{ATTENTION}.indexer.top_k": 6}, case="sparse"),
+        Feature("half-split rope in the indexer", {f"{ATTENTION}.indexer.interleaved": True}, case="sparse"),
+        Feature("mscale of the scores", {"embedding.rope.scaling.mscale_all_dim": GONE}, case="sparse"),
+        Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="sparse"),
+        Feature("eps", {"model.norm_eps": GONE}, case="sparse"),
     ),
 )

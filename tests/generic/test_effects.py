@@ -60,6 +60,7 @@ def base() -> dict[str, Any]:
 
 MOE = {"type": "moe", "moe": {"experts": 8, "top_k": 2, "expert_size": 32}}
 MLA = {"kv_rank": 16, "q_rank": 24, "nope_dim": 16, "rope_dim": 8, "v_dim": 16}
+INDEXER = {"n_heads": 4, "head_dim": 16, "top_k": 8}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
 CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
@@ -67,6 +68,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
+    ("mixer", "attention", "indexer"): {(*TEMPLATE, "mixer", "attention", "mla"): MLA},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("layer_schedule", "with"): {
@@ -94,7 +96,19 @@ VALUES: dict[str, list[Any]] = {
     "override": [{"norm": {"eps": 0.5}}],
     "override_at": [[{"layers": "1", "attention": {"window": 5}}]],
     "layers": [4, 2],
-    "mla": [MLA],
+    "mla": [
+        MLA,
+        {**MLA, "q_rank": None},
+        {**MLA, "norms": False},
+        {**MLA, "norm_eps": 0.25},
+        {**MLA, "rope_key_norm": True},
+        {**MLA, "scales": "latents"},
+        {**MLA, "scales": "queries"},
+        {**MLA, "gate": {"over": "head"}},
+        {**MLA, "gate": {"over": "element"}},
+        {**MLA, "gate": {"over": "head", "float32": True}},
+    ],
+    "indexer": [INDEXER, {**INDEXER, "interleaved": True}],
     "latent_dim": [16],
     "rope": [
         {"theta": 500.0},

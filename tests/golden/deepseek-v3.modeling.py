@@ -337,7 +337,8 @@ class DeepSeekV3Attention(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch_size, seq_length = hidden_states.shape[:-1]
         query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
-        query_states = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden_states)))
+        q_latent = self.q_a_layernorm(self.q_a_proj(hidden_states))
+        query_states = self.q_b_proj(q_latent)
         query_states = query_states.view(query_shape).transpose(1, 2)
 
         kv_nope = self.kv_a_proj_with_mqa(hidden_states)

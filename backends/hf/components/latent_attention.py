@@ -13,6 +13,7 @@ from transformers.utils import TransformersKwargs
 
 from eulerc.backends.hf.components.apply_rotary import apply_rotary_pos_emb_deinterleaved as apply_rotary_pos_emb
 from eulerc.backends.hf.components.eager_attention import eager_attention_forward
+from eulerc.backends.hf.components.indexer import Indexer
 from eulerc.backends.hf.components.rms_norm import RMSNorm as LatentNorm
 
 
@@ -58,6 +59,8 @@ class LatentAttention(nn.Module):
             self.q_a_proj = nn.Linear(config.hidden_size, sizes.q_lora_rank, bias=config.attention_bias)
             if config.latent_norm:
                 self.q_a_layernorm = LatentNorm(sizes.q_lora_rank, eps=sizes.latent_norm_eps)
+            if config.latent_scales is not None:
+                self.q_lora_scale = (config.hidden_size / sizes.q_lora_rank) ** 0.5
             self.q_b_proj = nn.Linear(sizes.q_lora_rank, sizes.num_attention_heads * self.qk_head_dim, bias=False)
         else:
             self.q_proj = nn.Linear(
@@ -75,6 +78,10 @@ class LatentAttention(nn.Module):
             self.kv_a_proj_with_mqa = nn.Linear(config.hidden_size, sizes.kv_lora_rank, bias=config.attention_bias)
         if config.latent_norm:
             self.kv_a_layernorm = LatentNorm(sizes.kv_lora_rank, eps=sizes.latent_norm_eps)
+        if config.latent_scales is not None:
+            self.kv_lora_scale = (config.hidden_size / sizes.kv_lora_rank) ** 0.5
+        if config.rope_key_norm:
+            self.k_rope_layernorm = LatentNorm(sizes.qk_rope_head_dim, eps=sizes.latent_norm_eps)
         self.kv_b_proj = nn.Linear(
             sizes.kv_lora_rank,
             sizes.num_key_value_heads * (self.qk_nope_head_dim + self.v_head_dim),
@@ -85,6 +92,12 @@ class LatentAttention(nn.Module):
             config.hidden_size,
             bias=config.attention_out_bias,
         )
+        if config.latent_gate == "head":
+            self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads, bias=False)
+        elif config.latent_gate == "element":
+            self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads * self.v_head_dim, bias=False)
+        if config.indexer:
+            self.indexer = Indexer(config, layer_idx)
 
     def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expands what is cached, latent and rope key (batch, 1, length, width), to keys and values of every head."""
@@ -110,10 +123,16 @@ class LatentAttention(nn.Module):
         query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
         if self.config.q_lora_rank is None:
             query_states = self.q_proj(hidden_states)
-        elif self.config.latent_norm:
-            query_states = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(hidden_states)))
         else:
-            query_states = self.q_b_proj(self.q_a_proj(hidden_states))
+            if self.config.latent_norm:
+                q_latent = self.q_a_layernorm(self.q_a_proj(hidden_states))
+            else:
+                q_latent = self.q_a_proj(hidden_states)
+            if self.config.latent_scales == "latents":
+                q_latent = q_latent * self.q_lora_scale
+            query_states = self.q_b_proj(q_latent)
+            if self.config.latent_scales == "queries":
+                query_states = query_states * self.q_lora_scale
         query_states = query_states.view(query_shape).transpose(1, 2)
 
         kv_nope = self.kv_a_proj_with_mqa(hidden_states)
@@ -121,6 +140,10 @@ class LatentAttention(nn.Module):
             kv_nope, k_rot = torch.split(kv_nope, [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1)
         if self.config.latent_norm:
             kv_nope = self.kv_a_layernorm(kv_nope)
+        if self.config.latent_scales is not None:
+            kv_nope = kv_nope * self.kv_lora_scale
+        if self.config.rope_key_norm:
+            k_rot = self.k_rope_layernorm(k_rot)
         # As a single head, so that any cache layer can hold it
         kv_nope = kv_nope.view(batch_size, 1, seq_length, self.kv_lora_rank)
         if self.config.rope:
@@ -137,6 +160,18 @@ class LatentAttention(nn.Module):
         if past_key_values is not None:
             kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
         key_states, value_states = self.expand_kv(kv_nope, k_rot)
+
+        if self.config.indexer:
+            if self.config.rope:
+                attention_mask = self.indexer(
+                    q_latent,
+                    hidden_states,
+                    attention_mask,
+                    past_key_values,
+                    position_embeddings,
+                )
+            else:
+                attention_mask = self.indexer(q_latent, hidden_states, attention_mask, past_key_values)
 
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation,
@@ -155,6 +190,15 @@ class LatentAttention(nn.Module):
             **kwargs,
         )
 
+        if self.config.latent_gate == "head":
+            gate = self.g_proj(hidden_states).view(batch_size, seq_length, -1, 1)
+        elif self.config.latent_gate == "element":
+            gate = self.g_proj(hidden_states).view(batch_size, seq_length, -1, self.v_head_dim)
+        if self.config.latent_gate is not None:
+            if self.config.gate_in_float32:
+                attn_output = attn_output * torch.sigmoid(gate.float()).to(gate.dtype)
+            else:
+                attn_output = attn_output * torch.sigmoid(gate)
         attn_output = attn_output.reshape(batch_size, seq_length, -1).contiguous()
         attn_output = self.o_proj(attn_output)
         return attn_output, attn_weights

@@ -40,10 +40,16 @@ def _request(model: Model, op: Op) -> Request:
         names=(op["definition"],),
         facts=facts_of(op),
         slots=_slots(model, op),
-        rename={op["definition"]: str(op.symbol), "PreTrainedConfig": f"{model.prefix}Config"},
+        rename={op["definition"]: str(op.symbol), **_part_names(op), "PreTrainedConfig": f"{model.prefix}Config"},
         drop_parameters=dropped(model, op),
         per_layer=_per_layer(model, op),
     )
+
+
+def _part_names(op: Op) -> dict[str, str]:
+    """The classes that come with a class: named after it."""
+    own = str(op.symbol).removesuffix("Attention")
+    return {part: f"{own}{part}" for part in op.get("parts", ())}
 
 
 def _per_layer(model: Model, op: Op) -> frozenset[str]:
@@ -65,10 +71,10 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     return frozenset(names)
 
 
-def _rotation(op: Op) -> str | None:
-    if "rotation" not in op["slots"]:
+def _rotation(op: Op, slot: str = "rotation") -> str | None:
+    if slot not in op["slots"]:
         return None
-    interleaved, precision = op["slots"]["rotation"]
+    interleaved, precision = op["slots"][slot]
     if op["component"] == "latent_attention" and interleaved and precision == "model":
         return "apply_rotary_pos_emb_deinterleaved"
     return ROTATIONS[interleaved, precision]
@@ -88,6 +94,9 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
     rotation = _rotation(op)
     if rotation is not None:
         slots["apply_rotary_pos_emb"] = _partial(rotation) if op["facts"]["partial_rotary"] else rotation
+    index_rotation = _rotation(op, "index_rotation")
+    if index_rotation is not None:
+        slots["apply_index_rotary_pos_emb"] = index_rotation
     if "eager" in given:
         slots["eager_attention_forward"] = EAGER[given["eager"]]
     if op["component"] == "sparse_moe":
@@ -97,6 +106,9 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
 
 def _slot_functions(model: Model, op: Op) -> list[Request]:
     requests = []
+    index_rotation = _rotation(op, "index_rotation")
+    if index_rotation is not None:
+        requests.append(Request(component="apply_rotary", names=(index_rotation,)))
     rotation = _rotation(op)
     if rotation is not None:
         requests.append(Request(component="apply_rotary", names=(rotation,)))

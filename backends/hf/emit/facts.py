@@ -82,7 +82,12 @@ class Model:
     @cached_property
     def has_layer_types(self) -> bool:
         """Only a model with several kinds or windows lists them: the library infers a single one."""
-        return len(set(self.kinds)) > 1 or self.windows_differ
+        return len(set(self.kinds)) > 1 or self.windows_differ or self.indexed
+
+    @cached_property
+    def indexed(self) -> bool:
+        """Whether the cache keeps keys of an indexer."""
+        return "indexed_attention" in self.kinds
 
     @cached_property
     def windows_differ(self) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, model_class
 from eulerc.backends.hf.emit.classes import alibi_request, class_requests, loss_requests, rotary_request
+from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
@@ -43,6 +44,9 @@ MODEL_IMPORTS = (
     "from transformers.utils.output_capturing import OutputRecorder, capture_outputs",
 )
 
+GUARD_IMPORTS = ("import transformers", "from packaging import version")
+INDEXED = "5.19.0"
+"""The first transformers that has layers of type `indexed_attention`."""
 
 LICENSE = """# Licensed under the Apache License, Version 2.0 (the "License");
 # you may not use this file except in compliance with the License.
@@ -83,7 +87,7 @@ def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, l
     if layout == "single":
         body = _modeling(model, config, (config_name,))
         return {f"modeling_{model.stem}.py": (top + body).encode()}
-    configuration = _assemble(ImportSet(), (*CONFIG_IMPORTS,), [config], (config_name,))
+    configuration = _assemble(ImportSet(), (*CONFIG_IMPORTS, *GUARD_IMPORTS), [*guard(model), config], (config_name,))
     relative = f"from .configuration_{model.stem} import {config_name}"
     return {
         f"configuration_{model.stem}.py": (top + configuration).encode(),
@@ -108,9 +112,31 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     table += [model_class.layer_masks(model)] if model.windows_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
     tail = [*auxiliary, model_class.head_class(model), model_class.task_heads(model)]
-    definitions = [*([config] if config is not None else []), *components, *layers, *table, *frame, *tail]
+    definitions = [
+        *guard(model),
+        *([config] if config is not None else []),
+        *components,
+        *layers,
+        *table,
+        *frame,
+        *tail,
+    ]
     names = tuple(name for name in model_class.public_names(model) if config is not None or not name.endswith("Config"))
-    return _assemble(linked.imports, (*CONFIG_IMPORTS, *MODEL_IMPORTS), definitions, (*exported, *names), relative)
+    return _assemble(
+        linked.imports, (*CONFIG_IMPORTS, *MODEL_IMPORTS, *GUARD_IMPORTS), definitions, (*exported, *names), relative
+    )
+
+
+def guard(model: Model) -> list[str]:
+    """A refusal, in words, of a transformers that is too old for the model's caches."""
+    if not model.indexed:
+        return []
+    emitter = Emitter()
+    with emitter.indent(f'if version.parse(transformers.__version__) < version.parse("{INDEXED}"):'):
+        emitter.line(
+            f'raise ImportError("{model.prefix} needs transformers {INDEXED} or newer: its caches keep index keys")'
+        )
+    return [emitter.text()]
 
 
 def pruned(imports: ImportSet, body: str) -> ImportSet:

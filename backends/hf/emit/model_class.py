@@ -11,6 +11,7 @@ from eulerc.ir.core import Op
 MASK_FUNCTIONS = {
     "full_attention": "create_causal_mask",
     "sliding_attention": "create_sliding_window_causal_mask",
+    "indexed_attention": "create_causal_mask",
 }
 
 
@@ -26,9 +27,9 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
-        emitter.line(f"_supports_flash_attn = {not model.alibi}")
+        emitter.line(f"_supports_flash_attn = {not model.alibi and not model.indexed}")
         emitter.line(f"_supports_sdpa = {not model.softcapped}")
-        emitter.line(f"_supports_flex_attn = {not model.alibi}")
+        emitter.line(f"_supports_flex_attn = {not model.alibi and not model.indexed}")
         emitter.line("_can_compile_fullgraph = True")
         emitter.line("_supports_attention_backend = True")
         _recorded(emitter, model)
@@ -286,7 +287,9 @@ def _masks_by_kind(emitter: Emitter, kinds: list[str], arguments: tuple[str, ...
     emitter.line("}")
     with emitter.indent("causal_mask_mapping = {"):
         for kind in kinds:
-            emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs),')
+            # An indexer reads the mask, and so needs one even where attention could do without
+            more = ", allow_is_causal_skip=False" if kind == "indexed_attention" else ""
+            emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs{more}),')
     emitter.line("}")
 
 
@@ -383,7 +386,11 @@ def create_layer_masks(
 
 def layer_masks(model: Model) -> str:
     """The functions that make one mask for every window, where windows differ."""
-    return LAYER_MASKS.replace("CONFIG", f"{model.prefix}Config")
+    text = LAYER_MASKS
+    if model.indexed:
+        always = '            allow_is_causal_skip=layer_type != "indexed_attention",\n'
+        text = text.replace("            layer_idx=layer_idx,\n", f"            layer_idx=layer_idx,\n{always}")
+    return text.replace("CONFIG", f"{model.prefix}Config")
 
 
 def head_class(model: Model) -> str:

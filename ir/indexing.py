@@ -1,0 +1,130 @@
+"""The indexer of sparse attention: its keys, rules, tensors and work (DeepSeek-V3.2, section 2.1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.ir.context import ModelContext, Report, Values
+from eulerc.ir.core import StateType
+from eulerc.ir.definition import Cost, LocalTensor, linear
+from eulerc.ir.fields import Block, Field, Flag, Integer
+from eulerc.ir.tensors import Init
+
+INDEXER_FIELDS: dict[str, Field] = {
+    "n_heads": Field(Integer(), "Heads that score keys.", role="size", config="index_n_heads"),
+    "head_dim": Field(Integer(), "Width of such a head; its first `mla.rope_dim` rotate.", config="index_head_dim"),
+    "top_k": Field(Integer(), "Keys that a query attends to.", role="size", config="index_topk", unit="tokens"),
+    "interleaved": Field(Flag(), "Rotate neighbouring pairs (GLM-5) instead of halves (DeepSeek-V3.2).", False),
+}
+
+INDEXER = Field(
+    Block(fields=INDEXER_FIELDS),
+    "Sparse attention: a small scorer chooses the keys of every query (DeepSeek-V3.2). Needs `mla` with a q_rank.",
+    None,
+)
+
+
+def check_indexer(
+    sizes: dict[str, Any], values: Values, context: ModelContext, report: Report
+) -> dict[str, Any] | None:
+    """The indexer of a latent attention of these sizes, checked against it; None without one."""
+    given = values.get("indexer")
+    if given is None:
+        return None
+    indexer = {name: given.get(name, field.default) for name, field in INDEXER_FIELDS.items()}
+    if sizes["q_rank"] is None:
+        report.error(
+            "E0392",
+            "an indexer without a latent of the queries",
+            values.where("indexer"),
+            "scores keys by queries from that latent",
+            help="set mla.q_rank",
+        )
+    if indexer["head_dim"] < sizes["rope_dim"]:
+        report.error(
+            "E0393",
+            f"an indexer's head of {indexer['head_dim']} cannot hold {sizes['rope_dim']} rotating dimensions",
+            values.where("indexer.head_dim"),
+            "narrower than rope_dim",
+            secondary=((values.where("mla.rope_dim"), f"{sizes['rope_dim']} dimensions rotate"),),
+            help=f"head_dim of {sizes['rope_dim']} or more",
+        )
+    check_neighbours(sizes, values, context, report)
+    return indexer
+
+
+def refuse_indexer(values: Values, report: Report) -> None:
+    """Plain attention has no latent for an indexer to read."""
+    if values.get("indexer") is not None:
+        report.error(
+            "E0392",
+            "an indexer on plain attention",
+            values.where("indexer"),
+            "scores keys by queries from their latent",
+            help="make it latent attention: `mla` with a q_rank",
+        )
+
+
+def check_neighbours(sizes: dict[str, Any], values: Values, context: ModelContext, report: Report) -> None:
+    """What an indexer does not stand beside."""
+    if values.get("window") is not None:
+        report.error(
+            "E0394",
+            "an indexer beside a window",
+            values.where("indexer"),
+            "chooses among all tokens of the past",
+            secondary=((values.where("window"), "the window, set here"),),
+            help="take one of the two out",
+        )
+    if context.positional == "alibi":
+        report.error(
+            "E0394",
+            "an indexer in a model with alibi",
+            values.where("indexer"),
+            "reads the mask, which holds the biases of the heads",
+            secondary=((context.embedding.where("positional"), "alibi, set here"),),
+            help="set positional to rope or none",
+        )
+    if (values.get("indexer") or {}).get("interleaved") and not sizes["rope_dim"]:
+        report.error(
+            "E0395",
+            "interleaved where the indexer does not rotate",
+            values.where("indexer.interleaved"),
+            "these layers have no rope",
+            help="take interleaved out",
+        )
+
+
+def index_state(indexer: dict[str, Any] | None) -> tuple[StateType, ...]:
+    """The keys that the indexer has seen."""
+    return () if indexer is None else (StateType("index_key", ("b", "t", indexer["head_dim"])),)
+
+
+def index_tensors(indexer: dict[str, Any] | None, hidden_size: int, q_rank: int, std: Init) -> tuple[LocalTensor, ...]:
+    """The tensors of the indexer, none of which has a gradient: a choice has none."""
+    if indexer is None:
+        return ()
+    width = indexer["head_dim"]
+    tensors = (
+        *linear("wq_b", q_rank, indexer["n_heads"] * width, False, std),
+        *linear("wk", hidden_size, width, False, std),
+        LocalTensor("k_norm.weight", (width,), Init("ones")),
+        LocalTensor("k_norm.bias", (width,), Init("zeros")),
+        *linear("weights_proj", hidden_size, indexer["n_heads"], False, std),
+    )
+    return tuple(LocalTensor(f"indexer.{t.name}", t.shape, t.init, trained=False) for t in tensors)
+
+
+def index_cost(indexer: dict[str, Any] | None, hidden_size: int, q_rank: int) -> Cost:
+    """Three projections for a token; for a pair of query and key, a product for each head and their weighted sum."""
+    if indexer is None:
+        return Cost()
+    heads, width = indexer["n_heads"], indexer["head_dim"]
+    return Cost(q_rank * heads * width + hidden_size * (width + heads), heads * (width + 1))
+
+
+def index_sizes(indexer: dict[str, Any] | None) -> dict[str, Any]:
+    """The indexer's numbers in the config."""
+    if indexer is None:
+        return {}
+    return {field.config: indexer[name] for name, field in INDEXER_FIELDS.items() if field.config is not None}
