@@ -221,6 +221,19 @@ class Anything(Kind):
 
 
 @frozen
+class Named(Kind):
+    """Blocks by names that the spec gives them, which their owner reads."""
+
+    title: ClassVar[str] = "mapping of names to blocks"
+
+    def complaint(self, value: Any) -> str | None:
+        return None if isinstance(value, dict) else "is not a mapping"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": {"type": "object"}}
+
+
+@frozen
 class Either(Kind):
     """One of several kinds, tried in order."""
 

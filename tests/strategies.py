@@ -441,6 +441,8 @@ def norm(draw: Draw) -> Drawn:
 def feed_forward(world: World, with_let: bool) -> Drawn:
     draw = world.draw
     kind = draw(st.sampled_from(list(by_axis("ffn"))))
+    if kind == "parallel":
+        return branches(world)
     drawn: Drawn = {"type": kind, **draw(some_of(LEVEL_FIELDS))}
     if kind != "mlp" and draw(st.booleans()):
         drawn["activation"] = draw(st.sampled_from(["swiglu", "geglu", "reglu", "glu"]))
@@ -454,6 +456,21 @@ def feed_forward(world: World, with_let: bool) -> Drawn:
     elif with_let and "mlp_ratio" not in drawn and draw(st.booleans()):
         drawn["intermediate_size"] = "${let.unit * 5}"
     return drawn
+
+
+def branches(world: World) -> Drawn:
+    """Networks side by side, which agree on width and activation."""
+    draw = world.draw
+    kinds = [{"type": "gated_mlp"}, {"type": "mlp", "activation": "silu"}, {"type": "gated_mlp", "bias": True}]
+    found: Drawn = {}
+    for name in draw(st.sampled_from([("dense", "other"), ("a_1", "b", "c2")])):
+        found[name] = dict(draw(st.sampled_from(kinds)))
+        for place in ("before", "after"):
+            if draw(st.booleans()):
+                found[name][place] = norm(draw)
+    if draw(st.booleans()):
+        found["sparse"] = {"type": "moe", "moe": experts(world)}
+    return {"type": "parallel", "branches": found}
 
 
 def experts(world: World) -> Drawn:
@@ -537,14 +554,18 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
         length *= run["repeat"]
     elif how == "layers":
         length = run["layers"] = draw(st.integers(1, 3))
-    if all("params" in templates[name] for name in used) and draw(st.booleans()):
+    bodies = [templates[name] for name in used]
+    if all("params" in body for body in bodies) and draw(st.booleans()):
         run["with"] = {"width": draw(st.sampled_from([24, 32]))}
     if draw(st.booleans()):
-        run["override"] = override(draw)
+        run["override"] = override(draw, bodies)
     if draw(st.booleans()):
         first = draw(st.integers(start, start + length - 1))
         run["override_at"] = [
-            {"layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])), **override(draw)}
+            {
+                "layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])),
+                **override(draw, [templates[name] for name in used]),
+            }
         ]
     return run, length
 
@@ -554,15 +575,16 @@ def pattern_items(draw: Draw, name: str) -> str | Drawn:
     return draw(st.sampled_from([name, {"template": name}, {"template": name, "repeat": 2}]))
 
 
-def override(draw: Draw) -> Drawn:
-    """Keys that any template may have replaced."""
-    choices = (
+def override(draw: Draw, templates: list[Drawn]) -> Drawn:
+    """Keys that these templates may have replaced."""
+    choices = [
         {"residual": {"scaling": 0.5}},
         {"attention": {"window": 4}},
         {"attention": {"attn_drop": 0.2}},
         {"norm": {"eps": 0.02}},
-        {"ffn": {"activation": "relu"}},
-    )
+    ]
+    if all(body["ffn"]["type"] != "parallel" for body in templates):
+        choices.append({"ffn": {"activation": "relu"}})
     return dict(draw(st.sampled_from(choices)))
 
 

@@ -146,11 +146,12 @@ def check_logits(context: ModelContext, report: Report) -> None:
 
 def check_together(templates: tuple[Op, ...], context: ModelContext, report: Report) -> None:
     """Rules between templates: what a model shares, its layers must agree on."""
-    mixers = [op for template in templates for op in template.ops if definition(op.name).axis == "mixer"]
+    ops = [op for template in templates for op in template.walk()]
+    mixers = [op for op in ops if definition(op.name).axis == "mixer"]
     _check_alibi(mixers, report)
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
-    _check_coefficients([op for template in templates for op in template.ops if op.name == "ffn.moe"], report)
+    _check_coefficients([op for op in ops if op.name == "ffn.moe"], report)
 
 
 def _check_alibi(mixers: list[Op], report: Report) -> None:

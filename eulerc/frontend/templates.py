@@ -10,6 +10,7 @@ from attrs import evolve
 
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend import blocks, tree
+from eulerc.frontend.branches import check_inputs, parallel_ffn
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import is_expression, mentions_layer, names_in, resolve
 from eulerc.frontend.schedule import Layer
@@ -117,7 +118,7 @@ class Templates:
         if not isinstance(resolved, tree.Mapping):
             return None
         report = Report(self.reader.diagnostics, (f"in template {name}, used by {where}",))
-        ops = _TemplateReader(self.reader, self.context, report, f"layer_templates.{name}").ops(resolved)
+        ops = TemplateReader(self.reader, self.context, report, f"layer_templates.{name}").ops(resolved)
         failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
         return None if failed or ops is None else Op("template", symbol=name, body=Block(ops=ops), span=body.span)
 
@@ -223,7 +224,7 @@ def merge(base: tree.Mapping, over: tree.Mapping) -> tree.Mapping:
     return tree.Mapping(tuple(entries.values()), base.span)
 
 
-class _TemplateReader:
+class TemplateReader:
     """Reads one resolved template body into the ops of its parts."""
 
     def __init__(self, reader: Reader, context: ModelContext, report: Report, path: str) -> None:
@@ -250,6 +251,7 @@ class _TemplateReader:
         ops = tuple(part for part in parts if part is not None)
         self.check_places(places, ops[-1])
         self.check_general(places)
+        self.check_inputs(ops[1], {op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
         self.check_skip({op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
         return ops
 
@@ -276,6 +278,12 @@ class _TemplateReader:
                 "mixer and ffn have their own",
                 help=f"take {entry.key} out",
             )
+
+    def check_inputs(self, ffn: Op, norms: Mapping[str, Op], wiring: Op) -> None:
+        """What branches of the feed-forward read, by where its norms stand."""
+        if ffn.name == "ffn.parallel":
+            is_bare = norms.get("ffn", norms["norm"]).name == "norm.none"
+            check_inputs(self, ffn, "none" if is_bare else wiring["ffn_position"] or wiring["position"])
 
     def check_skip(self, norms: Mapping[str, Op], wiring: Op) -> None:
         """What is taken behind a norm needs that norm."""
@@ -345,6 +353,8 @@ class _TemplateReader:
         chosen = self.chosen(axis, node, default)
         if chosen is None:
             return None
+        if chosen.name == "ffn.parallel":
+            return parallel_ffn(self, node)
         values = self.values(axis, node, chosen)
         return None if values is None else self.lowered(chosen, values)
 

@@ -123,14 +123,43 @@ class _Layer:
         states = stream
         if sublayer.position in BEFORE:
             states = self._norm(builder, stream, sublayer, sublayer.before)
-        role = "mixed" if axis == "mixer" else "fed"
-        output = builder.add(op, (states,), role, module=definition(op.name).module_name)
+        if op.name == "ffn.parallel":
+            output = self._branches(builder, stream, states, op)
+        else:
+            role = "mixed" if axis == "mixer" else "fed"
+            output = builder.add(op, (states,), role, module=definition(op.name).module_name)
         if sublayer.position in ("output", "sandwich"):
             output = self._norm(builder, output, sublayer, sublayer.after)
         output = builder.add(Op("dropout", span=wiring.span), (output,), "dropped", p=wiring["dropout"])
         output = self._gain(builder, output, wiring["branch_weight"], f"{WORDS[axis]}_branch_gain")
         output = self._scale(builder, output, "scaling", axis, "residual_multiplier")
         return (states if wiring["skip"] == "normed" else stream), output
+
+    def _branches(self, builder: GraphBuilder, stream: Value, states: Value, parallel: Op) -> Value:
+        """The sum of several networks, in the order written."""
+        outputs = [
+            self._branch(builder, stream if branch["input"] == "stream" else states, branch) for branch in parallel.ops
+        ]
+        total = outputs[0]
+        for output in outputs[1:]:
+            total = builder.add(Op("add"), (total, output), "fed")
+        return total
+
+    def _branch(self, builder: GraphBuilder, states: Value, branch: Op) -> Value:
+        parts = {op.get("sublayer", "ffn"): op for op in branch.ops}
+        if "before" in parts:
+            states = self._branch_norm(builder, states, parts["before"], f"pre_{branch.symbol}")
+        states = builder.add(parts["ffn"], (states,), str(branch.symbol), module=f"{branch.symbol}_mlp")
+        if "after" in parts:
+            states = self._branch_norm(builder, states, parts["after"], f"post_{branch.symbol}")
+        return states
+
+    def _branch_norm(self, builder: GraphBuilder, states: Value, norm: Op, place: str) -> Value:
+        """A branch's norm; an eps other than that of the layer's norms of its kind has a config field of its own."""
+        norm = without_sublayer(norm)
+        layer = {(other.name, other["eps"]) for other in self.norms.values() if other.name == norm.name}
+        own = {} if layer == {(norm.name, norm["eps"])} else {"config": f"{place}_norm_eps"}
+        return builder.add(norm, (states,), "normed", module=f"{place}_layernorm", **own)
 
     def _norm(self, builder: GraphBuilder, states: Value, sublayer: _Sublayer, module: str) -> Value:
         """A norm. Where the sublayers' norms are of one kind and differ in eps, each has a config field of its own."""

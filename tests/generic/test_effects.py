@@ -140,6 +140,12 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
+    "branches": [
+        {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp"}},
+        {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp", "input": "stream"}},
+        {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp", "before": {}}},
+        {"one": {"type": "gated_mlp", "after": {"eps": 0.5}}, "two": {"type": "gated_mlp"}},
+    ],
     "width": [32, 64],
     "transform": [{}, {"bias": True}, {"activation": "relu"}, {"norm": {}}, {"norm": {"type": "layernorm"}}],
     "scaling": [0.5, {"mixer": 0.5}, {"ffn": 2.0}],

@@ -82,5 +82,24 @@ VARIANTS: dict[str, str] = {
         embedding="  positional: rope\n  width: 80",
         rest="head: {tie_weights: false, vocab_size: 91, norm: none}",
     ),
+    "ffn_branches": spec(
+        "ffn_branches",
+        block(
+            ffn="type: parallel, branches: {dense: {type: gated_mlp, after: {eps: 0.1}}, sparse: {type: moe, "
+            "input: stream, before: {}, after: {type: layernorm}, moe: {experts: 4, top_k: 2, expert_size: 32, "
+            "shared_experts: 1}}}",
+            norm="position: sandwich",
+            residual="scaling: {ffn: 0.5}",
+            name="routed",
+        )
+        + block(
+            ffn="type: parallel, branches: {wide: {type: gated_mlp, bias: true}, plain: {type: mlp, activation: silu}, "
+            "last: {type: mlp, activation: silu, before: {weight: false, eps: 0.2}}}",
+            residual="type: parallel, sum: sublayers_first",
+            name="beside",
+        ),
+        "  - {pattern: [routed, beside], repeat: 2}",
+        rest="training_hints: {dropout: 0.1}",
+    ),
 }
 """Specs by name."""

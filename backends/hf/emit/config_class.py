@@ -93,11 +93,20 @@ STANDARD = frozenset(
 """Fields that `auto_docstring` documents by itself."""
 
 
+def documentation(name: str) -> tuple[str, str] | None:
+    """Type and meaning of a field; those of branches' norms go by the names of the branches."""
+    norm = name.removesuffix("_norm_eps")
+    if norm != name and name not in DOCS:
+        return ("float", f"Added to the variance in `{norm}_layernorm`.")
+    return DOCS.get(name)
+
+
 def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str, Any]:
     """The fields of the config class in order, with this model's values."""
     spec, fields = model.spec, model.numbers["fields"]
     values: dict[str, Any] = {"vocab_size": spec["vocab_size"], "hidden_size": spec["d_model"]}
-    values |= {name: fields[name] for name in DOCS if name in fields and name != "hidden_dropout"}
+    of_branches = sorted(name for name in fields if name not in DOCS and documentation(name) is not None)
+    values |= {name: fields[name] for name in (*DOCS, *of_branches) if name in fields and name != "hidden_dropout"}
     values["num_hidden_layers"] = len(model.schedule)
     values["max_position_embeddings"] = spec["max_seq_len"]
     values["initializer_range"] = float(spec["init_std"])
@@ -132,7 +141,7 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
     emitter.line(f'@auto_docstring(checkpoint="{model.stem}")')
     emitter.line("@strict")
     with emitter.indent(f"class {model.prefix}Config(PreTrainedConfig):"):
-        if any(name in DOCS and name not in STANDARD for name in config_values(model, special_ids)):
+        if any(name not in STANDARD and documentation(name) for name in config_values(model, special_ids)):
             _docstring(emitter, model, special_ids)
             emitter.line()
         emitter.line(f'model_type = "{model.stem}"')
@@ -152,8 +161,9 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
 def _docstring(emitter: Emitter, model: Model, special_ids: dict[str, int | None]) -> None:
     emitter.line('r"""')
     for name in config_values(model, special_ids):
-        if name in DOCS and name not in STANDARD:
-            kind, text = DOCS[name]
+        found = documentation(name)
+        if found is not None and name not in STANDARD:
+            kind, text = found
             emitter.line(f"{name} (`{kind}`, *optional*):")
             emitter.line(f"    {text}")
     emitter.line('"""')
@@ -228,10 +238,11 @@ def _plans(emitter: Emitter, model: Model) -> None:
     emitter.line("}")
     if model.moe:
         with emitter.indent("base_model_ep_plan = {"):
-            emitter.line('"layers.*.mlp.gate": "ep_router",')
-            emitter.line('"layers.*.mlp.experts.gate_up_proj": "grouped_gemm",')
-            emitter.line('"layers.*.mlp.experts.down_proj": "grouped_gemm",')
-            emitter.line('"layers.*.mlp.experts": "moe_tp_experts",')
+            for module in dict.fromkeys(op["module"] for op in model.moe):
+                emitter.line(f'"layers.*.{module}.gate": "ep_router",')
+                emitter.line(f'"layers.*.{module}.experts.gate_up_proj": "grouped_gemm",')
+                emitter.line(f'"layers.*.{module}.experts.down_proj": "grouped_gemm",')
+                emitter.line(f'"layers.*.{module}.experts": "moe_tp_experts",')
         emitter.line("}")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, count
 
 from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
@@ -78,6 +80,16 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
         _Wiring(emitter, model, template).print()
 
 
+def _roles(op: Op) -> Iterator[str]:
+    """Names for a value beside `hidden_states` and `residual`, the best first."""
+    kind = definition(op.name)
+    if kind.axis == "ffn" and op["module"] != kind.module_name:
+        yield f"{op['module']}_output"
+    role = OUTPUT_NAMES.get(str(kind.axis), "normed_states")
+    yield role
+    yield from (f"{role}_{number}" for number in count(2))
+
+
 class _Wiring:
     """Prints the graph; values get names by liveness: the stream is `residual` while a sublayer works on a copy."""
 
@@ -105,15 +117,16 @@ class _Wiring:
         operand = op.operands[0]
         source = self._use(operand)
         live = self._live()
-        if source not in live:
+        if source.startswith("normed_states") and definition(op.name).axis == "ffn":
+            target = next(name for name in _roles(op) if name not in live)
+        elif source not in live:
             target = source
         elif source == "hidden_states" and "residual" not in live:
             self.emitter.line("residual = hidden_states")
             self.names[operand.name] = "residual"
             target = "hidden_states"
         else:
-            role = OUTPUT_NAMES.get(str(definition(op.name).axis), "normed_states")
-            target = next(name for name in ("hidden_states", role) if name not in live)
+            target = next(name for name in chain(("hidden_states",), _roles(op)) if name not in live)
         self._statement(op, source, target)
         self.names[op.results[0].name] = target
 
@@ -140,11 +153,13 @@ class _Wiring:
         return [f"hidden_states={source}", *(f"{name}={name}" for name in names), "**kwargs"]
 
     def _add(self, op: Op, index: int) -> None:
-        terms = " + ".join(self._use(operand) for operand in op.operands)
+        names = [self._use(operand) for operand in op.operands]
+        terms = " + ".join(names)
         result = op.results[0].name
         following = self.body.ops[index + 1]
         if following.name == "add" and following.operands[0].name == result and self.uses[result] == 1:
             self.names[result] = terms
             return
-        self.emitter.line(f"hidden_states = {terms}")
-        self.names[result] = "hidden_states"
+        target = next(name for name in ("hidden_states", *names) if name not in self._live())
+        self.emitter.line(f"{target} = {terms}")
+        self.names[result] = target
