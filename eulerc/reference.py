@@ -124,15 +124,25 @@ def explain_block(name: str) -> str | None:
     if name in ("mixer", "ffn"):
         types = {word: (kind.__doc__ or "").strip() for word, kind in by_axis(name).items()}
         return _listed(f"{name}: a part of a template; its `type` is", types)
-    fields = named_blocks().get(name)
+    fields = _fields_of_type(name) or named_blocks().get(name)
     if fields is None:
         return None if about is None else f"{name}: {about}"
     return _listed(f"{name}: {about}" if about else name, {key: _brief(field) for key, field in fields.items()})
 
 
-def _about_type(name: str) -> str | None:
+def _of_type(name: str) -> type[Definition] | None:
     kinds = (by_axis(axis).get(name) for axis in AXES)
-    return next(((kind.__doc__ or "").strip() for kind in kinds if kind is not None), None)
+    return next((kind for kind in kinds if kind is not None), None)
+
+
+def _about_type(name: str) -> str | None:
+    kind = _of_type(name)
+    return None if kind is None else (kind.__doc__ or "").strip()
+
+
+def _fields_of_type(name: str) -> Mapping[str, Field] | None:
+    kind = _of_type(name)
+    return None if kind is None else {**kind.level_fields, **kind.fields}
 
 
 def _listed(head: str, rows: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eulerc.cli.common import compiled, fail
+from eulerc.cli.common import checked, fail, show
 
 
 class Format(StrEnum):
@@ -35,15 +35,24 @@ def viz(
     Example: eulerc viz gemma-2-2b -o gemma.svg
     """
     chosen = format or _by_suffix(output)
-    module = compiled(spec)
+    result = checked(spec)
+    show(result.diagnostics, result.texts)
+    if result.compiled is None:
+        raise typer.Exit(1)
     if chosen is Format.svg:
         from eulerc.viz.svg import svg as draw
     else:
         from eulerc.viz.mermaid import mermaid as draw
-    picture = draw(module)
+    picture = draw(result.compiled)
     if output is None:
         typer.echo(picture, nl=False)
-        return
+    else:
+        _write(output, picture)
+    if not result.ok:
+        raise typer.Exit(1)
+
+
+def _write(output: Path, picture: str) -> None:
     try:
         output.write_bytes(picture.encode())
     except OSError as error:

@@ -222,11 +222,12 @@ def test_stats_count_work_and_state_at_the_length_asked_for(spec: Path) -> None:
     assert "at length 32" in printed("stats", spec, "--seq-len", 32)
 
 
-def test_stats_are_printed_where_only_an_expectation_is_unmet(spec: Path) -> None:
+@pytest.mark.parametrize(("command", "words"), [("stats", "parameters "), ("viz", "</svg>")])
+def test_stats_and_pictures_are_there_where_only_an_expectation_is_unmet(spec: Path, command: str, words: str) -> None:
     spec.write_text(SPEC + "expect: {parameters: 1}\n", encoding="utf-8")
-    result = run("stats", spec)
+    result = run(command, spec)
     assert result.exit_code == 1
-    assert "error[E0351]" in result.stderr and "parameters " in result.stdout
+    assert "error[E0351]" in result.stderr and words in result.stdout
 
 
 # viz

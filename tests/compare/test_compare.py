@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 from typer.testing import CliRunner
 
 from eulerc import reference
@@ -24,10 +25,19 @@ from eulerc.diagnostics.model import Diagnostics
 from eulerc.ir.definition import definition
 from eulerc.ir.stats import statistics
 from eulerc.presets.catalogue import catalogue
+from tests.strategies import Spec, specs
 from tests.variants import VARIANTS, block, spec
 from tests.variants.core import VARIANTS as CORE
 
 ROOT = Path(__file__).parents[2]
+DRAWN = settings(
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
 HYBRID = spec(
     "hybrid",
     block("window: 5", name="near") + block("", name="far"),
@@ -43,6 +53,11 @@ def found(old: str, new: str) -> dict[str, Any]:
     """The JSON of a comparison."""
     content: dict[str, Any] = json.loads(as_json(compared(old, new)))
     return content
+
+
+def text_of(drawn: Spec) -> str:
+    """JSON text, which is YAML too."""
+    return json.dumps(drawn, ensure_ascii=False)
 
 
 def keys(changes: list[dict[str, Any]]) -> dict[str, tuple[Any, Any]]:
@@ -117,6 +132,19 @@ def test_what_makes_two_variants_two_models_is_told() -> None:
         told = content["model"] or content["schedule"] or any(content["templates"].values())
         assert told or pair.is_same_model, (pair.old_source, pair.new_source)
         assert as_text(pair)
+
+
+@DRAWN
+@given(specs(), specs())
+def test_a_comparison_the_other_way_round_says_the_opposite(one: Spec, other: Spec) -> None:
+    results = [lint("drawn.yaml", text_of(drawn).encode()) for drawn in (one, other)]
+    there, back = (json.loads(as_json(compare(*pair))) for pair in (results, results[::-1]))
+    assert there["same_model"] == back["same_model"]
+    assert keys(there["model"]) == {key: (old, new) for key, (new, old) in keys(back["model"]).items()}
+    for key, number in there["numbers"].items():
+        if key != "seq_len":
+            assert number["delta"] == -back["numbers"][key]["delta"]
+    assert compare(results[0], results[0]).is_same_model
 
 
 # what changed

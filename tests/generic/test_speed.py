@@ -26,6 +26,8 @@ COMMANDS = {
     "lint": ("lint", "smollm2-135m"),
     "dump-ir": ("dump-ir", "smollm2-135m"),
     "stats": ("stats", "smollm2-135m"),
+    "diff": ("diff", "smollm2-135m", "smollm2-360m"),
+    "viz": ("viz", "smollm2-135m", "-o", "smollm.svg"),
     "build": ("build", "smollm2-135m", "--weights", "none", "--no-tokenizer", "-o", "out"),
 }
 

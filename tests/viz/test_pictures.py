@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 from attrs import evolve
+from hypothesis import HealthCheck, Phase, given, settings
 
 from eulerc.api import lint
 from eulerc.ir.core import Block, Module, Op, TensorType, Value
@@ -24,11 +26,20 @@ from eulerc.viz.svg import svg
 from eulerc.viz.text import cut, text_width, wrapped
 from eulerc.viz.wiring import STREAM, wiring_of
 from tests.docs.markdown import held
+from tests.strategies import Spec, specs
 from tests.variants import VARIANTS, block, spec
 from tests.viz.layout import SVG, rectangles, text_boxes
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = '</text><script>alert("1")</script> & \\u202e \\x07 "#;[{`|'
+DRAWN = settings(
+    max_examples=20,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=list(HealthCheck),
+)
 NAMES = (*catalogue(), *VARIANTS)
 
 
@@ -87,6 +98,14 @@ def test_mermaid_draws_every_op_of_every_block(name: str) -> None:
     ops = sum(len(kind.body.ops) - 1 for kind in picture.kinds)
     assert len(re.findall(r"^    [A-Z]+\d+[\[(]", text, re.MULTILINE)) == ops
     assert ("tied weights" in text) == picture.is_tied
+
+
+@DRAWN
+@given(specs())
+def test_whatever_the_language_can_say_can_be_drawn(drawn_spec: Spec) -> None:
+    module = module_from(json.dumps(drawn_spec, ensure_ascii=False))
+    assert_laid_out(drawn(module))
+    assert mermaid(module).count("subgraph ") == len(picture_of(module).kinds)
 
 
 @pytest.mark.parametrize("layers", [1, 7, 33, 128, 513, 4096])
