@@ -186,6 +186,7 @@ def definition(name: str) -> type[Definition]:
 
 
 def by_axis(axis: str) -> dict[str, type[Definition]]:
-    """The definitions a template may choose on one axis, by their YAML type."""
-    found = (item for item in definitions().values() if item.axis == axis and item.yaml_type is not None)
+    """The definitions a template may choose on one axis, by their YAML type, in the order of their names."""
+    known = sorted(definitions().values(), key=lambda item: item.name)
+    found = (item for item in known if item.axis == axis and item.yaml_type is not None)
     return {str(item.yaml_type): item for item in found}
