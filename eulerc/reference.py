@@ -108,7 +108,8 @@ def named_blocks() -> dict[str, dict[str, Field]]:
                 found[f"{word}_beside"] = dict(kind.level_fields)
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
     latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla", "indexer")}
-    return found | {"latent_attention": latent}
+    differential = {"differential_attention": {"differential": found["attention"].pop("differential")}}
+    return found | {"latent_attention": latent} | differential
 
 
 def tables() -> dict[str, str]:

@@ -56,6 +56,21 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
 
+def refuse_other_keys(
+    values: Values, allowed: tuple[str, ...], kind: str, report: Report, reasons: dict[str, str] | None = None
+) -> None:
+    """Keys of plain attention that another kind does not read; `reasons` says what to write instead of some."""
+    for key in values.given:
+        if key not in allowed:
+            report.error(
+                "E0318",
+                f"{key} does not combine with {kind}",
+                values.where(key),
+                "has no effect here",
+                help=(reasons or {}).get(key, f"take {key} out"),
+            )
+
+
 def check_window(values: Values, report: Report) -> None:
     """A mode needs a window."""
     if "window_mode" in values and values.get("window") is None:

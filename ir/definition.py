@@ -50,7 +50,8 @@ class ClassBinding:
     """How an op becomes a module: which definition of which component, on which facts.
 
     `base` is the library's usual word for such a class, where the component's own name says more. `init` says how the
-    parameters start that the library's `_init_weights` does not know or starts otherwise: `zeros` or `ones` by name.
+    parameters start that the library's `_init_weights` does not know or starts otherwise, by name: `zeros`,
+    `ones`, or `normal` and the attribute of the module that holds the standard deviation.
     `parts` are the classes that come with it, and are named after it.
     """
 

@@ -16,6 +16,7 @@ from eulerc.ir.activations import ACTIVATIONS
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.feed_forward import LEVEL_FIELDS
 from eulerc.ir.fields import Choice, Field, Flag, Kind
+from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.ops.sparse_moe import CORRECTION_FIELDS, GROUP_FIELDS
@@ -77,6 +78,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "scaling": st.sampled_from([0.22, 1, -0.5, {"mixer": 0.5}, {"mixer": 1.5, "ffn": 0.7}]),
     "skip_scaling": st.sampled_from([0.9, 1, {"ffn": 1.2}, {"mixer": 0.5, "ffn": 0.5}]),
     "latent_dim": st.sampled_from([8, 20]),
+    "lambda_init": st.sampled_from([0.2, 0.8]),
+    "lambda_std": st.sampled_from([0.1, 0.4]),
     "kv_rank": st.sampled_from([8, 20]),
     "q_rank": st.sampled_from([None, 12]),
     "nope_dim": st.sampled_from([8, 12]),
@@ -321,7 +324,18 @@ def has_latents(world: World) -> bool:
 def shared_attention(world: World) -> Drawn:
     """The keys that plain and latent attention share."""
     fields = by_axis("mixer")["attention"].fields
-    own = ("n_heads", "n_kv_heads", "head_dim", "window_mode", "qk_norm", "rope", "latent_dim", "mla", "indexer")
+    own = (
+        "n_heads",
+        "n_kv_heads",
+        "head_dim",
+        "window_mode",
+        "qk_norm",
+        "rope",
+        "latent_dim",
+        "mla",
+        "indexer",
+        "differential",
+    )
     drawn: Drawn = world.draw(some_of(fields, without=own))
     return drawn
 
@@ -345,6 +359,12 @@ def plain(world: World) -> Drawn:
         drawn["head_dim"] = draw(VALUES["head_dim"])
     if drawn.get("window") is not None and draw(st.booleans()):
         drawn["window_mode"] = draw(st.sampled_from(["standard", "sliding"]))
+    count = drawn.get("n_heads", world.model["n_heads"])
+    kv_heads = drawn.get("n_kv_heads", world.model.get("n_kv_heads", count))
+    if kv_heads % 2 == 0 and draw(st.booleans()):
+        drawn["differential"] = draw(some_of(DIFFERENTIAL_FIELDS))
+        own_rope(world, drawn)
+        return drawn
     if draw(st.booleans()):
         drawn["qk_norm"] = draw(st.one_of(st.sampled_from(["head", "full"]), qk_norms()))
     own_rope(world, drawn)

@@ -20,6 +20,7 @@ from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, de
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
 from eulerc.ir.indexing import INDEXER, refuse_indexer
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
+from eulerc.ir.ops.differential_attention import DIFFERENTIAL
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, resolve_rope
 from eulerc.ir.tensors import Init
@@ -30,6 +31,13 @@ ROPE = Either(
         Block(fields=ROPE_FIELDS),
     )
 )
+
+KINDS = {
+    "latent_dim": "mixer.latent_attention",
+    "mla": "mixer.latent_attention",
+    "differential": "mixer.differential_attention",
+}
+"""Keys that make it attention of another kind."""
 
 
 @register
@@ -95,11 +103,13 @@ class Attention(Definition):
     latent_dim = Field(Integer(nullable=True), "Multi-head latent attention with this rank for keys and values.", None)
     mla = Field(Block(fields=MLA_FIELDS), "Multi-head latent attention in full.", None)
     indexer = INDEXER
+    differential = DIFFERENTIAL
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        if values.get("latent_dim") is not None or "mla" in values:
-            return definition("mixer.latent_attention").lower(values, context, report)
+        for key, kind in KINDS.items():
+            if values.get(key) is not None:
+                return definition(kind).lower(values, context, report)
         refuse_indexer(values, report)
         heads = resolve_heads(values, context, report)
         if heads is None:

@@ -11,6 +11,7 @@ from eulerc.ir.attending import (
     attention_slots,
     check_window,
     plain_options,
+    refuse_other_keys,
     resolve_heads,
 )
 from eulerc.ir.context import ModelContext, Report, Values
@@ -63,6 +64,7 @@ MLA_FIELDS: dict[str, Field] = {
     ),
 }
 
+KEYS = (*PLAIN, "n_heads", "n_kv_heads", "window_mode", "rope", "latent_dim", "mla", "indexer")
 SIZES = ("kv_rank", "q_rank", "nope_dim", "rope_dim", "v_dim")
 
 
@@ -197,18 +199,12 @@ class LatentAttention(Definition):
 
 def check_plain_keys(values: Values, report: Report) -> None:
     """Keys that only plain attention reads, and keys of norms that are not there."""
-    refused = {"qk_norm": "latent attention norms its latents: `mla.norms`"}
-    if "mla" in values:
-        refused["head_dim"] = "`mla` says the widths: nope_dim, rope_dim and v_dim"
-    for key, instead in refused.items():
-        if key in values:
-            report.error(
-                "E0318",
-                f"{key} does not combine with latent attention",
-                values.where(key),
-                "has no effect here",
-                help=instead,
-            )
+    reasons = {
+        "qk_norm": "latent attention norms its latents: `mla.norms`",
+        "head_dim": "`mla` says the widths: nope_dim, rope_dim and v_dim",
+    }
+    width = () if "mla" in values else ("head_dim",)
+    refuse_other_keys(values, (*KEYS, *width), "latent attention", report, reasons)
     mla = values.get("mla") or {}
     if "norm_eps" in mla and mla.get("norms") is False and not mla.get("rope_key_norm"):
         report.error(

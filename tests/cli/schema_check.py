@@ -99,6 +99,7 @@ CHECKS: dict[str, Callable[..., Iterator[str]]] = {
     "enum": _rule("enum", lambda value, bound: value in bound),
     "minimum": _rule("minimum", lambda value, bound: not _number(value) or value >= bound),
     "maximum": _rule("maximum", lambda value, bound: not _number(value) or value <= bound),
+    "exclusiveMaximum": _rule("exclusiveMaximum", lambda value, bound: not _number(value) or value < bound),
     "exclusiveMinimum": _rule("exclusiveMinimum", lambda value, bound: not _number(value) or value > bound),
     "minItems": _rule("minItems", lambda value, bound: not isinstance(value, list) or len(value) >= bound),
     "maxLength": _rule("maxLength", lambda value, bound: not isinstance(value, str) or len(value) <= bound),

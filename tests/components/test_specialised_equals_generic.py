@@ -210,6 +210,16 @@ CASES = (
         differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
     ),
     Case(
+        "differential_attention",
+        "DifferentialAttention",
+        attention_inputs,
+        ATTENTION_FACTS | {"lambda_init": (None, 0.4)},
+        slots={"DifferenceNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
+        filled=eager_slot,
+        dropped=without_rope,
+        differing={"num_attention_heads": 2, "head_dim": 16},
+    ),
+    Case(
         "indexer",
         "Indexer",
         indexer_inputs,

@@ -108,6 +108,13 @@ VALUES: dict[str, list[Any]] = {
         {**MLA, "gate": {"over": "element"}},
         {**MLA, "gate": {"over": "head", "float32": True}},
     ],
+    "differential": [
+        {},
+        {"lambda_init": 0.5},
+        {"lambda_std": 0.5},
+        {"norm_eps": 0.25},
+        {"norm_weight": True},
+    ],
     "indexer": [INDEXER, {**INDEXER, "interleaved": True}],
     "latent_dim": [16],
     "rope": [

@@ -18,6 +18,12 @@ ROTATIONS = {
     (True, "float32"): "apply_rotary_pos_emb_interleaved_float32",
     (True, "float32_rotation"): "apply_rotary_pos_emb_interleaved_float32",
 }
+NORM_SLOTS = {
+    "qk_norm": "QKNorm",
+    "latent_norm": "LatentNorm",
+    "head_norm": "HeadNorm",
+    "difference_norm": "DifferenceNorm",
+}
 PARTIAL = "apply_partial_rotary_pos_emb"
 EAGER = {"plain": "eager_attention_forward", "softcapped": "eager_softcapped_attention_forward"}
 
@@ -88,7 +94,7 @@ def _partial(rotation: str) -> str:
 def _slots(model: Model, op: Op) -> dict[str, str]:
     given = op["slots"]
     slots: dict[str, str] = {}
-    for name, slot in (("qk_norm", "QKNorm"), ("latent_norm", "LatentNorm"), ("head_norm", "HeadNorm")):
+    for name, slot in NORM_SLOTS.items():
         if name in given:
             slots[slot] = str(given[name])
     rotation = _rotation(op)

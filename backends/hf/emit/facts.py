@@ -20,6 +20,7 @@ OPTIONAL_SIZES = (
     "sliding_window",
     "attn_logit_softcapping",
     "q_lora_rank",
+    "lambda_init",
     "n_group",
     "routed_scaling_factor",
     "router_jitter_noise",

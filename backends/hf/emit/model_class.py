@@ -41,7 +41,7 @@ def pretrained_class(model: Model) -> str:
 
 def _recorded(emitter: Emitter, model: Model) -> None:
     classes = model.module.all("class")
-    attentions = [str(op.symbol) for op in classes if op["definition"] in ("Attention", "LatentAttention")]
+    attentions = [str(op.symbol) for op in classes if op["definition"].endswith("Attention")]
     routers = [moe_part_names(model, op)["TopKRouter"] for op in classes if op["component"] == "sparse_moe"]
     with emitter.indent("_can_record_outputs = {"):
         emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
@@ -74,7 +74,7 @@ def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
     cases = []
     for op in model.module.all("class"):
         if op.get("init"):
-            cases.append((str(op.symbol), [f"init.{kind}_(module.{name})" for name, kind in op["init"].items()]))
+            cases.append((str(op.symbol), [_initialised(name, kind) for name, kind in op["init"].items()]))
         if op["component"] == "sparse_moe":
             cases += _moe_cases(model, op)
     if len(model.ropes) > 1:
@@ -86,6 +86,12 @@ def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
         ]
         cases.append((f"{model.prefix}RotaryEmbedding", body))
     return cases
+
+
+def _initialised(name: str, kind: str) -> str:
+    """The line that sets a parameter; `normal` names the attribute of the module that holds the deviation."""
+    kind, _, spread = kind.partition(" ")
+    return f"init.{kind}_(module.{name}{f', mean=0.0, std=module.{spread}' if spread else ''})"
 
 
 def _moe_cases(model: Model, class_op: Op) -> list[tuple[str, list[str]]]:
