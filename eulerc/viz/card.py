@@ -156,19 +156,24 @@ class _Pen:
         end_x, (top, bottom) = self.center(node), self.span(index, node)
         middle = (top + bottom) / 2
         if from_stream:
-            turn = top - 12
-            begin = self._reached.get((start, turn), start)
-            self._reached[start, turn] = max(begin, end_x)
-            self.canvas.path([(begin, turn), (end_x, turn), (end_x, top - 1)], arrow=True)
+            self.branch([(start, top - 12)], end_x, top)
         elif node.is_sum and maker is not None and maker.lane != node.lane:
             out = self.exit_x(maker, node, start)
             side = end_x + SUM_RADIUS + 1 if out > end_x else end_x - SUM_RADIUS - 1
             self.canvas.path([(out, self.bottom(source)), (out, middle), (side, middle)], arrow=True)
         elif start == end_x:
             self.canvas.path([(start, self.bottom(source)), (end_x, top - 1)], arrow=True)
+            self._reached[start, top - 12] = end_x
         else:
-            turn = top - 12
-            self.canvas.path([(start, self.bottom(source)), (start, turn), (end_x, turn), (end_x, top - 1)], arrow=True)
+            self.branch([(start, self.bottom(source)), (start, top - 12)], end_x, top)
+
+    def branch(self, course: list[tuple[float, float]], end_x: float, top: float) -> None:
+        """A line to the side and down into a box; where one to another box already goes, only the rest of it."""
+        turn = course[-1]
+        reached = self._reached.get(turn)
+        start = course if reached is None else [(reached, turn[1])]
+        self._reached[turn] = max(end_x, reached or end_x)
+        self.canvas.path([*start, (end_x, turn[1]), (end_x, top - 1)], arrow=True)
 
     def bottom(self, index: int | None) -> float:
         assert index is not None

@@ -16,7 +16,7 @@ Ropes = Mapping[str, Op]
 Fields = Mapping[str, Field]
 
 QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps"}
-QUIET |= {"round", "precision", "interleaved", "float32_weight", "router_float32", "weights_dtype"}
+QUIET |= {"round", "precision", "float32", "interleaved", "float32_weight", "router_float32", "weights_dtype"}
 """Attributes that do not belong in a picture: names in the generated file, and how numbers are rounded."""
 
 TIMES, DIVISION = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import pairwise
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from typer.testing import CliRunner
 
 from eulerc import reference
@@ -138,6 +139,7 @@ def test_what_makes_two_variants_two_models_is_told() -> None:
 @given(specs(), specs())
 def test_a_comparison_the_other_way_round_says_the_opposite(one: Spec, other: Spec) -> None:
     results = [lint("drawn.yaml", text_of(drawn).encode()) for drawn in (one, other)]
+    assume(all(result.compiled is not None for result in results))
     there, back = (json.loads(as_json(compare(*pair))) for pair in (results, results[::-1]))
     assert there["same_model"] == back["same_model"]
     assert keys(there["model"]) == {key: (old, new) for key, (new, old) in keys(back["model"]).items()}
@@ -332,6 +334,16 @@ def test_numbers_are_those_of_stats_at_one_length() -> None:
             assert number["delta"] == number["new"] - number["old"]
         assert list(content) == [key for key, _ in ROWS]
     assert content["state.bytes_per_sequence"]["percent"] is None
+
+
+def test_json_has_the_keys_that_the_tutorial_lists() -> None:
+    page = (ROOT / "docs/tutorials/compare-and-draw.md").read_text(encoding="utf-8")
+    rows = [cell for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for cell in re.findall(r"`(\S+?)`", row)]
+    content = found(HYBRID, HYBRID.replace("window: 5", "window: 6"))
+    paths = {*content, *(f"templates.{key}" for key in content["templates"])} - {"templates"}
+    assert set(rows) == paths
+    assert list(content["model"] or content["templates"]["changed"][0]["changes"][0]) == ["key", "old", "new"]
+    assert content["schema"] == 1
 
 
 # the command
