@@ -191,5 +191,13 @@ DEEPSEEK_V32 = Family(
         Feature("mscale of the scores", {"embedding.rope.scaling.mscale_all_dim": GONE}, case="sparse"),
         Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="sparse"),
         Feature("eps", {"model.norm_eps": GONE}, case="sparse"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("routed scale", {f"{MOE}.scale": GONE}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("router in float32", {f"{MOE}.router_float32": False}, shows="bfloat16"),
+        Feature("group limit", {f"{MOE}.groups": GONE}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="sparse"),
+        Feature("yarn", {"embedding.rope.scaling": GONE}, case="sparse"),
     ),
 )

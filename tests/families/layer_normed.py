@@ -288,6 +288,8 @@ FALCON_BIASED = Family(
         Feature("output bias", {f"{ATTENTION}.out_bias": False}),
         Feature("feed-forward biases", {f"{FFN}.bias": False}),
         Feature("one norm for both sublayers", {f"{RESIDUAL}.shared_norm": False}, shows="weights"),
+        Feature("activation", {f"{FFN}.activation": "relu"}),
+        Feature("order of additions", {f"{RESIDUAL}.sum": GONE}, shows="bfloat16"),
     ),
 )
 

@@ -183,5 +183,6 @@ SMOLLM3 = Family(
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="windowed"),
         Feature("feed-forward biases", {f"{FFN}.bias": False}, case="windowed"),
         Feature("eps", {"model.norm_eps": GONE}, case="windowed"),
+        Feature("theta", {"embedding.rope.theta": GONE}, case="windowed"),
     ),
 )

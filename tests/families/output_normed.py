@@ -70,6 +70,7 @@ EXAONE4 = Family(
         Feature("activation", {f"{FFN}.activation": GONE}, case="full"),
         Feature("eps", {"model.norm_eps": GONE}, case="full"),
         Feature("tied head", {"head": UNTIED}, case="full", shows="gradients"),
+        Feature("theta", {"embedding.rope.theta": GONE}, case="full"),
     ),
 )
 

@@ -71,6 +71,7 @@ BLOOM = Family(
         Feature("residual from behind the norm", {"layer_templates.*.residual": {}}, case="behind the norm"),
         Feature("eps", {f"{NORM}.eps": GONE}, case="behind the norm"),
         Feature("eps of the embedding's norm", {"embedding.norm.eps": GONE}, case="behind the norm"),
+        Feature("width of the feed-forward", {f"{FFN}.mlp_ratio": 2}, shows="weights"),
     ),
 )
 

@@ -240,6 +240,7 @@ GLM4_MOE = Family(
         Feature("experts a token", {f"{MOE}.top_k": 1}),
         Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("theta", {"embedding.rope.theta": GONE}, case="normed"),
     ),
 )
 

@@ -198,6 +198,8 @@ FLEX_OLMO = Family(
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("experts a token", {f"{MOE}.top_k": 1}),
         Feature("dtype of the routed weights", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
+        Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}),
+        Feature("query and key norm in float32", {f"{ATTENTION}.qk_norm": {"over": "full"}}, shows="bfloat16"),
     ),
 )
 

@@ -46,6 +46,7 @@ OLMO = Family(
         Feature("rotation in float32", {f"{ATTENTION}.rope": GONE}, shows="bfloat16"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
     ),
 )
 
@@ -197,6 +198,12 @@ MODERNBERT_DECODER = Family(
         Feature("theta of global layers", {"layer_templates.global.mixer.attention.rope.theta": 10000.0}),
         Feature("rotation in float32", {"layer_templates.*.mixer.attention.rope.precision": GONE}, shows="bfloat16"),
         Feature("biases of norms", {"layer_templates.local.norm.bias": False}, case="biased"),
+        Feature("theta of these layers", {f"{ATTENTION}.rope.theta": GONE}),
+        Feature("activation", {f"{FFN}.activation": "relu"}),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}, case="biased"),
+        Feature("eps", {f"{NORM}.eps": GONE}, case="biased"),
     ),
 )
 
@@ -242,6 +249,9 @@ OPENAI_GPT = Family(
         Feature("activation", {f"{FFN}.activation": "gelu"}),
         Feature("eps", {f"{NORM}.eps": GONE}, case="relu"),
         Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}),
     ),
 )
 
@@ -322,5 +332,9 @@ MINIMAX_FULL = Family(
         Feature("factors on the sublayers", {f"{RESIDUAL}.scaling": GONE}),
         Feature("factor on the feed-forward", {f"{RESIDUAL}.scaling.ffn": 0.6}),
         Feature("skip behind the norm, without factors", {f"{RESIDUAL}.skip": GONE}, case="plain"),
+        Feature("experts a token", {f"{FFN}.moe.top_k": 1}),
+        Feature("rope theta", {"embedding.rope_theta": GONE}),
+        Feature("weights divided by their sum", {f"{FFN}.moe.normalize": False}),
+        Feature("eps", {f"{NORM}.eps": GONE}),
     ),
 )
