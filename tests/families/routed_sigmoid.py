@@ -103,6 +103,7 @@ MINIMAX_M2 = Family(
         Feature("rope theta", {"embedding.rope.theta": GONE}, case="wide heads"),
         Feature("experts a token", {f"{MOE}.top_k": 1}),
         Feature("share that rotates", {f"{ATTENTION}.rope.partial": GONE}),
+        Feature("share that rotates of wide heads", {"embedding.rope.partial": 1.0}, case="wide heads"),
     ),
 )
 
@@ -241,6 +242,7 @@ GLM4_MOE = Family(
         Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),
         Feature("theta", {"embedding.rope.theta": GONE}, case="normed"),
+        Feature("share that rotates", {"embedding.rope.partial": 1.0}, case="normed"),
     ),
 )
 

@@ -200,6 +200,7 @@ FLEX_OLMO = Family(
         Feature("dtype of the routed weights", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
         Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}),
         Feature("query and key norm in float32", {f"{ATTENTION}.qk_norm": {"over": "full"}}, shows="bfloat16"),
+        Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
     ),
 )
 

@@ -336,5 +336,6 @@ MINIMAX_FULL = Family(
         Feature("rope theta", {"embedding.rope_theta": GONE}),
         Feature("weights divided by their sum", {f"{FFN}.moe.normalize": False}),
         Feature("eps", {f"{NORM}.eps": GONE}),
+        Feature("load-balancing loss", {f"{FFN}.moe.load_balance_coef": 0.0}, shows="loss"),
     ),
 )
