@@ -10,9 +10,17 @@ from eulerc.ir.definition import Definition
 from eulerc.ir.divisors import divisors, nearest_divisor
 
 
-def attention_state(kv_heads: int, head_dim: int, window: int | None) -> tuple[StateType, ...]:
-    """Keys and values: they grow with the sequence; under a window, up to what a new token can still see."""
-    return (StateType("kv", ("b", kv_heads, "t" if window is None else f"t<={window - 1}", head_dim)),)
+def attention_state(
+    kv_heads: int, head_dim: int, window: int | None, value_dim: int | None = None
+) -> tuple[StateType, ...]:
+    """Keys and values: they grow with the sequence; under a window, up to what a new token can still see.
+
+    `value_dim` is the width of a value head where that differs from a key's.
+    """
+    grows = "t" if window is None else f"t<={window - 1}"
+    if value_dim is None:
+        return (StateType("kv", ("b", kv_heads, grows, head_dim)),)
+    return StateType("keys", ("b", kv_heads, grows, head_dim)), StateType("values", ("b", kv_heads, grows, value_dim))
 
 
 PLAIN = {"qkv_bias": False, "out_bias": False, "attn_drop": 0.0, "scale": None, "softcap": None, "window": None}
@@ -40,7 +48,10 @@ def attention_facts(op: Op) -> dict[str, Any]:
 
 def attention_slots(op: Op) -> dict[str, Any]:
     """The rotation and the eager attention function; the qk-norm's class, if any."""
-    slots: dict[str, Any] = {"eager": "softcapped" if op["softcap"] is not None else "plain"}
+    sinks = op.get("attention_sinks")
+    slots: dict[str, Any] = {
+        "eager": (op["softcap"] is not None, sinks and sinks["placement"], op.get("score_dtype", "model"))
+    }
     if op["rope"] is not None:
         slots["rotation"] = (op["rope"]["interleaved"], op["rope"]["precision"])
     if op.get("qk_norm") is not None:

@@ -57,10 +57,23 @@ def without_sublayer(norm: Op) -> Op:
 def qk_norm_fields() -> dict[str, Field]:
     """The keys of a norm on queries and keys."""
     over = Field(
-        Choice(meanings={"head": "each head by itself", "full": "the whole projection"}), "What is normalised.", "head"
+        Choice(
+            meanings={
+                "head": "each head by itself, all with one weight",
+                "heads": "each head by itself, with weights of its own (Command R+)",
+                "full": "the whole projection",
+            }
+        ),
+        "What is normalised.",
+        "head",
+    )
+    place = Field(
+        Choice(meanings={"before_rope": "before the rotation", "after_rope": "after it (Hunyuan, Llama 4)"}),
+        "Where the norm stands.",
+        "before_rope",
     )
     bias = Field(LayerNorm.fields["bias"].kind, "LayerNorm: a bias.", False)
-    return {"type": NORM_FIELDS["type"], "over": over, **NORM_FIELDS, "bias": bias}
+    return {"type": NORM_FIELDS["type"], "over": over, "place": place, **NORM_FIELDS, "bias": bias}
 
 
 def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> dict[str, Any] | None:
@@ -74,7 +87,9 @@ def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> di
     if op is None:
         return None
     own = as_attribute(op)
-    return {"norm": own.pop("norm"), "over": given.get("over", "head"), "inherits_eps": given.get("eps") is None, **own}
+    place = {"place": "after_rope"} if given.get("place") == "after_rope" else {}
+    inherits = given.get("eps") is None
+    return {"norm": own.pop("norm"), "over": given.get("over", "head"), "inherits_eps": inherits, **place, **own}
 
 
 def as_attribute(norm: Op) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
+from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
@@ -60,16 +61,17 @@ def config_fields(module: Module) -> dict[str, Any]:
             own = OWN_EPS.get(str(op.get("module")))
             apart = own is not None and (name in differing or shared.get(name, value) != value)
             shared[own if own is not None and apart else name] = value
-    if all(map(_shares_eps, schedule(module))):
-        shared.pop("qk_norm_eps", None)
-        differing.pop("qk_norm_eps", None)
+    for key, field in NESTED_NORMS.items():
+        if all(_shares_eps(template, key) for template in schedule(module)):
+            shared.pop(field, None)
+            differing.pop(field, None)
     return {"fields": shared, "per_layer": differing}
 
 
-def _shares_eps(template: Op) -> bool:
-    """Whether the norms of queries and keys, if any, take their eps from the field of the template's own norms."""
+def _shares_eps(template: Op, key: str) -> bool:
+    """Whether the norms inside attention, if any, take their eps from the field of the template's own norms."""
     fields = _fields_of(template)
-    norms = [op["qk_norm"] for op in template.ops if op.get("qk_norm") is not None]
+    norms = [op[key] for op in template.ops if op.get(key) is not None]
     return all(norm["inherits_eps"] and fields.get(eps_field(norm["norm"])) == norm["eps"] for norm in norms)
 
 

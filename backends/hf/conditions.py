@@ -48,11 +48,11 @@ _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], object]] = {
 
 
 def config_field(node: ast.AST) -> str | None:
-    """The field that `config.x`, `self.config.x` or `sizes.x` reads; None for any other expression."""
+    """The field that `config.x`, `sizes.x` or a module's `config.x` reads; None for any other expression."""
     if not isinstance(node, ast.Attribute):
         return None
     match node.value:
-        case ast.Name(id="config" | "sizes") | ast.Attribute(value=ast.Name(id="self"), attr="config"):
+        case ast.Name(id="config" | "sizes") | ast.Attribute(value=ast.Name(id="self" | "module"), attr="config"):
             return node.attr
     return None
 

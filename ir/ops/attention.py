@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import frozen
+
 from eulerc.ir.attending import (
     PLAIN,
     attention_config,
@@ -13,6 +15,16 @@ from eulerc.ir.attending import (
     check_window,
     plain_options,
     resolve_heads,
+)
+from eulerc.ir.attention_options import (
+    IMPLICIT,
+    OPTIONS,
+    bias_of,
+    option,
+    option_config,
+    option_facts,
+    option_slots,
+    resolve_options,
 )
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
@@ -47,7 +59,7 @@ class Attention(Definition):
     name = "mixer.attention"
     axis, yaml_type, block = "mixer", "attention", "attention"
     module_name = "self_attn"
-    implicit = {**PLAIN, "qk_norm": None, "rope": None, "alibi": False}
+    implicit = {**PLAIN, **IMPLICIT, "qk_norm": None, "rope": None, "alibi": False}
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
     n_kv_heads = Field(
@@ -92,14 +104,21 @@ class Attention(Definition):
     qk_norm = Field(
         Either(
             kinds=(
-                Choice(meanings={"head": "RMSNorm over each head", "full": "RMSNorm over the whole projection"}),
+                Choice(
+                    meanings={
+                        "head": "RMSNorm over each head",
+                        "heads": "the same, with weights of its own for each head",
+                        "full": "RMSNorm over the whole projection",
+                    }
+                ),
                 Block(fields=qk_norm_fields()),
             )
         ),
-        "Norm on queries and keys, before the rotation.",
+        "Norm on queries and keys.",
         None,
     )
     rope = Field(ROPE, "Rope of these layers, over the model-wide one; `none` for no rotation.", None)
+    vars().update(OPTIONS)
     latent_dim = Field(Integer(nullable=True), "Multi-head latent attention with this rank for keys and values.", None)
     mla = Field(Block(fields=MLA_FIELDS), "Multi-head latent attention in full.", None)
     indexer = INDEXER
@@ -116,45 +135,121 @@ class Attention(Definition):
             return None
         check_window(values, report)
         attributes = {**heads, **plain_options(values)}
+        attributes |= resolve_options(values, heads["head_dim"], context, report)
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)
+        check_norm_place(attributes, values, report)
         attributes["alibi"] = context.positional == "alibi"
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        return attention_state(op["n_kv_heads"], op["head_dim"], op["window"])
+        return attention_state(op["n_kv_heads"], op["head_dim"], op["window"], option(op, "v_head_dim"))
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        queries, keys = op["n_heads"] * op["head_dim"], op["n_kv_heads"] * op["head_dim"]
+        width = Widths.of(op)
         tensors = [
-            *linear("q_proj", hidden_size, queries, op["qkv_bias"], std),
-            *linear("k_proj", hidden_size, keys, op["qkv_bias"], std),
-            *linear("v_proj", hidden_size, keys, op["qkv_bias"], std),
-            *linear("o_proj", queries, hidden_size, op["out_bias"], std),
+            *linear("q_proj", hidden_size, width.query_projection, bias_of(op, "q_bias"), std),
+            *linear("k_proj", hidden_size, width.keys, bias_of(op, "k_bias"), std),
         ]
-        norm = op["qk_norm"]
-        if norm is not None:
-            query_width, key_width = (queries, keys) if norm["over"] == "full" else (op["head_dim"],) * 2
-            kind = definition(norm["norm"])
-            norm_op = Op(norm["norm"], attributes=norm)
-            for name, width in (("q_norm", query_width), ("k_norm", key_width)):
-                tensors += [LocalTensor(f"{name}.{t.name}", t.shape, t.init) for t in kind.tensors(norm_op, width, std)]
-        return tuple(tensors)
+        if width.values:
+            tensors += linear("v_proj", hidden_size, width.values, bias_of(op, "v_bias"), std)
+        gate = option(op, "output_gate")
+        if width.gates:
+            tensors += linear("gate_proj", hidden_size, width.gates, gate["bias"] == "gate", std)
+        if gate is not None and gate["bias"] == "head":
+            tensors.append(LocalTensor("gate_bias", (op["n_heads"],), Init("zeros")))
+        tensors += linear("o_proj", width.outputs, hidden_size, op["out_bias"], std)
+        sinks = option(op, "attention_sinks")
+        if sinks is not None and sinks["learnable"]:
+            tensors.append(LocalTensor("sinks", (op["n_heads"],), std))
+        return (*tensors, *norm_tensors(op, width, std))
 
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
-        queries, keys = op["n_heads"] * op["head_dim"], op["n_kv_heads"] * op["head_dim"]
-        return Cost(hidden_size * (2 * queries + 2 * keys), 2 * queries, op["window"])
+        width = Widths.of(op)
+        projections = width.query_projection + width.keys + width.values + width.gates + width.outputs
+        return Cost(hidden_size * projections, width.queries + width.outputs, op["window"])
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        norm = op["qk_norm"]
-        return ClassBinding(
-            "attention", "Attention", attention_facts(op) | {"qk_norm": norm and norm["over"]}, attention_slots(op)
-        )
+        gate, sinks = option(op, "output_gate"), option(op, "attention_sinks")
+        init = {}
+        if sinks is not None:
+            init["sinks"] = "normal" if sinks["learnable"] else "zeros"
+        if gate is not None and gate["bias"] == "head":
+            init["gate_bias"] = "zeros"
+        facts = {name: fact for name, fact in attention_facts(op).items() if name != "attention_bias"}
+        slots = attention_slots(op) | option_slots(op)
+        return ClassBinding("attention", "Attention", facts | option_facts(op), slots, init=init)
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
-        return attention_config(cls, op)
+        return attention_config(cls, op) | option_config(op)
+
+
+@frozen
+class Widths:
+    """Channels of the projections; `values` and `gates` are 0 where there is no such projection."""
+
+    queries: int
+    query_projection: int
+    keys: int
+    values: int
+    gates: int
+    outputs: int
+
+    @classmethod
+    def of(cls, op: Op) -> Widths:
+        heads, kv_heads, head_dim = op["n_heads"], op["n_kv_heads"], op["head_dim"]
+        value_dim = option(op, "v_head_dim") or head_dim
+        gate = option(op, "output_gate")
+        projected = gate is not None and gate["source"] == "projection"
+        return cls(
+            queries=heads * head_dim,
+            query_projection=heads * head_dim * (2 if gate is not None and not projected else 1),
+            keys=kv_heads * head_dim,
+            values=0 if option(op, "k_eq_v") else kv_heads * value_dim,
+            gates=(heads if gate["over"] == "head" else heads * value_dim) if projected else 0,
+            outputs=heads * value_dim,
+        )
+
+
+def norm_tensors(op: Op, width: Widths, std: Init) -> tuple[LocalTensor, ...]:
+    """The weights of the norms inside."""
+    head_dim = op["head_dim"]
+    shapes: list[tuple[str, str, Any]] = [
+        ("v_norm", "v_norm", option(op, "v_head_dim") or head_dim),
+        ("out_norm", "o_norm", width.outputs),
+    ]
+    if op["qk_norm"] is not None:
+        by_kind = {
+            "head": (head_dim, head_dim),
+            "heads": ((op["n_heads"], head_dim), (op["n_kv_heads"], head_dim)),
+            "full": (width.queries, width.keys),
+        }
+        query_shape, key_shape = by_kind[op["qk_norm"]["over"]]
+        shapes += [("qk_norm", "q_norm", query_shape), ("qk_norm", "k_norm", key_shape)]
+    tensors = []
+    for attribute, name, shape in shapes:
+        norm = op.get(attribute)
+        if norm is not None:
+            inner = definition(norm["norm"]).tensors(Op(norm["norm"], attributes=norm), 0, std)
+            size = shape if isinstance(shape, tuple) else (shape,)
+            tensors += [LocalTensor(f"{name}.{tensor.name}", size, tensor.init) for tensor in inner]
+    return tuple(tensors)
+
+
+def check_norm_place(attributes: dict[str, Any], values: Values, report: Report) -> None:
+    """A norm after the rotation needs one, and works on heads that share a weight."""
+    norm = attributes["qk_norm"]
+    if norm is None or norm.get("place") != "after_rope":
+        return
+    if attributes["rope"] is None:
+        why, help = "nothing rotates in these layers", "take place out"
+    elif norm["over"] != "head":
+        why, help = f"over {norm['over']} stands on the projection, before heads rotate", "set over to head"
+    else:
+        return
+    report.error("E0363", "a norm after the rotation", values.where("qk_norm.place"), why, help=help)

@@ -46,6 +46,8 @@ from tests.components.harness import (
     perturb,
 )
 
+BIASES = {"query_bias": True, "key_bias": True, "value_bias": True}
+
 SIZES = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -91,7 +93,7 @@ FAMILIES = {
         Qwen3Config(**SIZES, attention_bias=True, rms_norm_eps=1e-5),
         Qwen3Attention,
         Qwen3RotaryEmbedding,
-        {"qk_norm": "head", "qk_norm_eps": 1e-5, "attention_bias": True, "attention_out_bias": True},
+        {"qk_norm": "head", "qk_norm_eps": 1e-5, **BIASES, "attention_out_bias": True},
     ),
     "olmo2": Family(
         Olmo2Config(**SIZES, rms_norm_eps=1e-5),
@@ -128,7 +130,7 @@ FAMILIES = {
         PhiAttention,
         PhiRotaryEmbedding,
         {
-            "attention_bias": True,
+            **BIASES,
             "attention_out_bias": True,
             "partial_rotary": True,
             "rope_parameters": PARTIAL,
@@ -181,7 +183,7 @@ def load_gpt2(original: nn.Module, ours: nn.Module, hidden_size: int) -> None:
 def test_attention_equals_gpt2(dtype):
     original_config = GPT2Config(n_embd=32, n_head=4, n_layer=1, n_positions=64, attn_implementation="eager")
     original = perturb(GPT2Attention(original_config, layer_idx=0)).to(dtype)
-    config = component_config(num_key_value_heads=4, rope=False, attention_bias=True, attention_out_bias=True)
+    config = component_config(num_key_value_heads=4, rope=False, attention_out_bias=True, **BIASES)
     ours = Attention(config, layer_idx=0).eval().to(dtype)
     load_gpt2(original, ours, config.hidden_size)
     states, mask = hidden_states(config).to(dtype), causal_mask(dtype)
@@ -230,7 +232,7 @@ def test_prefill_equals_step_by_step(facts, kind):
 
 
 FACTS = {
-    "attention_bias": (False, True),
+    "query_bias": (False, True),
     "attention_out_bias": (False, True),
     "qk_norm": (None, "head", "full"),
     "rope": (False, True),

@@ -56,6 +56,9 @@ def test_attention_calls_one_interface_once(module):
     assert calls.count("attention_interface") == 1
 
 
+VALUE_DIMS = {Attention: None, LatentAttention: 6}
+
+
 def attention_inputs(config: PreTrainedConfig) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
     states = hidden_states(config)
     return states, RotaryEmbedding(config)(states, torch.arange(LENGTH)[None]), causal_mask(torch.float32)
@@ -69,7 +72,7 @@ def compiled(module: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("rope", [True, False])
 @pytest.mark.parametrize("module_class", [Attention, LatentAttention])
 def test_attention_compiles_and_exports_as_one_graph(module_class, rope):
-    config = cached_config(rope=rope, attn_implementation="sdpa")
+    config = cached_config(rope=rope, attn_implementation="sdpa", v_head_dim=VALUE_DIMS[module_class])
     module = perturb(module_class(config, layer_idx=0))
     inputs = attention_inputs(config)
     output = module(*inputs)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import pytest
@@ -13,13 +14,11 @@ from eulerc.backends.hf.components import apply_rotary, attention, latent_attent
 from eulerc.backends.hf.components.eager_attention import eager_softcapped_attention_forward
 from eulerc.backends.hf.components.latent_attention import LatentAttention
 from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
-from tests.components import references
+from tests.components import harness, references
 from tests.components.harness import (
     LENGTH,
     assert_float32_close,
-    cached_config,
     causal_mask,
-    component_config,
     copy_weights,
     decode,
     fill_slots,
@@ -27,6 +26,9 @@ from tests.components.harness import (
     new_cache,
     perturb,
 )
+
+component_config = partial(harness.component_config, v_head_dim=6)
+cached_config = partial(harness.cached_config, v_head_dim=6)
 
 SIZES = {
     "hidden_size": 32,
@@ -64,7 +66,9 @@ def test_latent_attention_equals_deepseek_v3(options, dtype, monkeypatch):
     original_config = DeepseekV3Config(**SIZES, **options)
     facts = {name: value for name, value in options.items() if name != "rope_interleave"}
     bias = options.get("attention_bias", False)
-    config = component_config(**SIZES, **facts, attention_out_bias=bias, rope_mscale="rope_parameters" in options)
+    config = harness.component_config(
+        **SIZES, **facts, attention_out_bias=bias, rope_mscale="rope_parameters" in options
+    )
     original = perturb(DeepseekV3Attention(original_config, layer_idx=0)).to(dtype)
     ours = LatentAttention(config, layer_idx=0).eval().to(dtype)
     copy_weights(original, ours)
@@ -156,7 +160,8 @@ def test_mscale_multiplies_the_scale_by_its_square():
     [(attention, attention.Attention), (latent_attention, LatentAttention)],
 )
 def test_soft_cap_bounds_the_scores(component, module_class, monkeypatch):
-    config = cached_config(attn_logit_softcapping=1e-6)
+    value_dim = 6 if module_class is LatentAttention else None
+    config = harness.cached_config(attn_logit_softcapping=1e-6, v_head_dim=value_dim)
     module = perturb(module_class(config, layer_idx=0))
     fill_slots(monkeypatch, component, eager_attention_forward=eager_softcapped_attention_forward)
     states = hidden_states(config)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import combinations, product
+from math import prod
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,8 @@ from tests.components.harness import BATCH, LENGTH, causal_mask, component_confi
 FOLDER = Path(next(iter(components.__path__)))
 EXHAUSTIVE = 512
 SAMPLE = 64
+PRODUCTS = 200_000
+DRAWS = 60_000
 FLAG = (False, True)
 PRESENCE = (*OPTIONAL_SIZES, "rope_layers")
 YARN = {
@@ -71,7 +74,12 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     states = hidden_states(config)
     rotary = RotaryEmbedding(config.per_layer_config[1])
     tables = rotary(states, torch.arange(LENGTH)[None]) if config.rope else None
-    return {"hidden_states": states, "position_embeddings": tables, "attention_mask": causal_mask(torch.float32)}
+    return {
+        "hidden_states": states,
+        "position_embeddings": tables,
+        "attention_mask": causal_mask(torch.float32),
+        "position_ids": torch.arange(LENGTH)[None],
+    }
 
 
 def indexer_inputs(config: PreTrainedConfig) -> dict[str, Any]:
@@ -123,13 +131,67 @@ def without_rope(facts: Facts) -> set[str]:
 
 
 ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
-    "attention_bias": FLAG,
     "attention_out_bias": FLAG,
     "rope": FLAG,
     "sliding_window": (None, 5),
     "attn_logit_softcapping": (None, 3.0),
     "attention_multiplier": (None, 0.3),
+    "score_dtype": ("model", "float32"),
 }
+OPTION_FACTS: dict[str, tuple[Any, ...]] = {
+    "query_bias": FLAG,
+    "key_bias": FLAG,
+    "value_bias": FLAG,
+    "qk_norm": (None, "head", "heads", "full"),
+    "norm_after_rope": FLAG,
+    "v_head_dim": (None, 12),
+    "key_is_value": FLAG,
+    "value_norm": FLAG,
+    "output_norm": FLAG,
+    "clip_qkv": (None, 0.4),
+    "key_multiplier": (None, 1.5),
+    "value_multiplier": (None, 0.5),
+    "attention_sinks": (None, "learned", "zero"),
+    "sink_placement": (None, "softmax", "gate"),
+    "gate_source": (None, "projection", "query"),
+    "gate_over": (None, "element", "head"),
+    "gate_activation": (None, "sigmoid", "softplus"),
+    "gate_bias": (None, "none", "gate", "head"),
+    "gate_projection_bias": (None, False, True),
+    "query_temperature": (None, "log", "shifted_log", "power"),
+    "temperature_rounding": (None, "none", "dtype"),
+    "stepwise_projections": FLAG,
+}
+STEPS = ("v_head_dim", "key_is_value", "value_norm", "clip_qkv", "key_multiplier", "value_multiplier")
+
+
+def options_agree(facts: Facts) -> bool:
+    """What the definition of attention makes of legal specs."""
+    gate = facts["gate_source"]
+    steps = any(facts[name] for name in STEPS) or facts["qk_norm"] == "heads" or gate == "query"
+    return (
+        facts["stepwise_projections"] == steps
+        and (not facts["norm_after_rope"] or (facts["rope"] and facts["qk_norm"] == "head"))
+        and not (facts["key_is_value"] and (facts["v_head_dim"] or facts["value_bias"]))
+        and (facts["attention_sinks"] is None) == (facts["sink_placement"] is None)
+        and (facts["query_temperature"] is None) == (facts["temperature_rounding"] is None)
+        and gates_agree(facts)
+    )
+
+
+def gates_agree(facts: Facts) -> bool:
+    source, over, bias = facts["gate_source"], facts["gate_over"], facts["gate_bias"]
+    own = facts["gate_projection_bias"]
+    if source is None:
+        return over is None and bias is None and own is None and facts["gate_activation"] is None
+    return (
+        None not in (over, bias, own, facts["gate_activation"])
+        and own == (bias == "gate")
+        and (bias != "head" or over == "element")
+        and (source == "projection" or (over == "element" and bias != "gate" and facts["v_head_dim"] is None))
+    )
+
+
 ROUTER_FACTS: dict[str, tuple[Any, ...]] = {
     "router_score": ("softmax", "sigmoid", "sqrt_softplus"),
     "router_in_float32": FLAG,
@@ -150,6 +212,8 @@ NORMS = (
     ("layer_norm", "UnweightedLayerNorm"),
     ("layer_norm", "UnitOffsetLayerNorm"),
 )
+RMS_NORMS = tuple(pair for pair in NORMS if pair[0] == "rms_norm")
+TEMPERATURES = tuple(("query_temperature", f"{form}_temperature") for form in ("log", "shifted_log", "power"))
 ROTATIONS = tuple(
     ("apply_rotary", f"apply_rotary_pos_emb{kind}")
     for kind in ("", "_float32", "_interleaved", "_interleaved_float32", "_deinterleaved")
@@ -181,8 +245,15 @@ CASES = (
         "attention",
         "Attention",
         attention_inputs,
-        ATTENTION_FACTS | {"qk_norm": (None, "head", "full")},
-        slots={"QKNorm": NORMS, "apply_rotary_pos_emb": (*ROTATIONS, PARTIAL_ROTATION)},
+        ATTENTION_FACTS | OPTION_FACTS,
+        slots={
+            "QKNorm": RMS_NORMS,
+            "ValueNorm": NORMS,
+            "OutputNorm": NORMS,
+            "apply_rotary_pos_emb": (*ROTATIONS, PARTIAL_ROTATION),
+            "query_temperature": TEMPERATURES,
+        },
+        legal=options_agree,
         filled=eager_slot,
         dropped=without_rope,
         differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
@@ -193,6 +264,7 @@ CASES = (
         attention_inputs,
         ATTENTION_FACTS
         | {
+            "attention_bias": FLAG,
             "rope_mscale": FLAG,
             "latent_norm": FLAG,
             "q_lora_rank": (None, 10),
@@ -206,7 +278,7 @@ CASES = (
         legal=latent_is_legal,
         filled=latent_slots,
         dropped=without_rope,
-        config=lambda facts: {"rope_parameters": YARN} if facts["rope_mscale"] else {},
+        config=lambda facts: {"v_head_dim": 6, **({"rope_parameters": YARN} if facts["rope_mscale"] else {})},
         differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
     ),
     Case(
@@ -313,12 +385,15 @@ EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in C
 
 def legal_combinations(case: Case, dimensions: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
     """All legal combinations if they are few; else some that hold every legal pair of values, and a seeded sample."""
-    rows = [dict(zip(dimensions, row, strict=True)) for row in product(*dimensions.values())]
-    rows = [row for row in rows if case.legal(row)]
-    random.Random(0).shuffle(rows)
-    if len(rows) <= EXHAUSTIVE:
-        yield from rows
-        return
+    if prod(map(len, dimensions.values())) <= PRODUCTS:
+        rows = [dict(zip(dimensions, row, strict=True)) for row in product(*dimensions.values())]
+        rows = [row for row in rows if case.legal(row)]
+        random.Random(0).shuffle(rows)
+        if len(rows) <= EXHAUSTIVE:
+            yield from rows
+            return
+    else:
+        rows = drawn_rows(case, dimensions)
     yield from rows[:SAMPLE]
     seen: set[frozenset[tuple[str, str]]] = set()
     for row in rows[SAMPLE:]:
@@ -326,6 +401,22 @@ def legal_combinations(case: Case, dimensions: Mapping[str, Sequence[Any]]) -> I
         if pairs - seen:
             seen |= pairs
             yield row
+
+
+def drawn_rows(case: Case, dimensions: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Distinct legal rows of a space too large to list: a seeded walk that changes a few values at a time."""
+    generator = random.Random(0)
+    row = {name: values[0] for name, values in dimensions.items()}
+    rows: dict[str, dict[str, Any]] = {}
+    for _ in range(DRAWS):
+        changed = generator.sample(list(dimensions), generator.randint(1, 6))
+        candidate = row | {name: generator.choice(list(dimensions[name])) for name in changed}
+        if case.legal(candidate):
+            row = candidate
+            rows.setdefault(repr(row), row)
+    found = list(rows.values())
+    generator.shuffle(found)
+    return found
 
 
 @EVERY_CASE
@@ -399,7 +490,7 @@ def specialised_text(
         drop_parameters=frozenset(dropped),
         per_layer=per_layer,
     )
-    fillings = [Request(component, (name,)) for component, name in slots.values()]
+    fillings = [Request(component, (name,), facts=EAGER_DEFAULTS | facts) for component, name in slots.values()]
     return text_of([*fillings, request])
 
 
@@ -408,6 +499,9 @@ def decided(name: str, value: Any) -> Any:
     if name not in PRESENCE:
         return value
     return None if value is None else PRESENT
+
+
+EAGER_DEFAULTS: Facts = {"sink_placement": None, "score_dtype": "model"}
 
 
 def text_of(requests: Sequence[Request]) -> str:
@@ -453,7 +547,8 @@ def assert_equal(
 def known(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[str, Any]:
     """The arguments that a function takes: specialising drops parameters that nothing reads."""
     parameters = inspect.signature(function).parameters
-    return {name: value for name, value in arguments.items() if name in parameters}
+    through = {"position_ids"} if "kwargs" in parameters else set()
+    return {name: value for name, value in arguments.items() if name in parameters or name in through}
 
 
 @torch.no_grad()
@@ -471,8 +566,11 @@ def attention_call(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, An
     seen: dict[str, Any] = {}
 
     def interface(module: nn.Module, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> tuple[Any, None]:
-        seen.update({name: option for name, option in options.items() if option is not None})
+        seen.update({name: shown(option) for name, option in options.items() if option is not None})
         return value.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
+
+    def shown(option: Any) -> Any:
+        return option.tolist() if isinstance(option, torch.Tensor) else option
 
     if "attention_mask" in inputs:
         ALL_ATTENTION_FUNCTIONS["recording"] = interface

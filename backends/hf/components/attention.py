@@ -10,7 +10,10 @@ from transformers.utils import TransformersKwargs
 
 from eulerc.backends.hf.components.apply_rotary import apply_rotary_pos_emb
 from eulerc.backends.hf.components.eager_attention import eager_attention_forward
+from eulerc.backends.hf.components.query_temperature import log_temperature as query_temperature
+from eulerc.backends.hf.components.rms_norm import RMSNorm as OutputNorm
 from eulerc.backends.hf.components.rms_norm import RMSNorm as QKNorm
+from eulerc.backends.hf.components.rms_norm import RMSNorm as ValueNorm
 
 
 class Attention(nn.Module):
@@ -22,6 +25,8 @@ class Attention(nn.Module):
         self.config = config
         self.layer_idx = layer_idx
         self.head_dim = sizes.head_dim
+        if sizes.v_head_dim is not None:
+            self.v_head_dim = sizes.v_head_dim
         self.num_key_value_groups = sizes.num_attention_heads // sizes.num_key_value_heads
         if sizes.attention_multiplier is not None:
             self.scaling = sizes.attention_multiplier
@@ -33,33 +38,85 @@ class Attention(nn.Module):
             self.sliding_window = sizes.sliding_window
         if sizes.attn_logit_softcapping is not None:
             self.attn_logit_softcapping = sizes.attn_logit_softcapping
+        if sizes.clip_qkv is not None:
+            self.clip_qkv = sizes.clip_qkv
+        if sizes.key_multiplier is not None:
+            self.key_multiplier = sizes.key_multiplier
+        if sizes.value_multiplier is not None:
+            self.value_multiplier = sizes.value_multiplier
+        if config.query_temperature is not None:
+            self.temperature_scale = sizes.query_temperature_scale
+            self.temperature_length = sizes.query_temperature_length
 
-        self.q_proj = nn.Linear(
-            config.hidden_size,
-            sizes.num_attention_heads * self.head_dim,
-            bias=config.attention_bias,
-        )
+        if config.gate_source == "query":
+            # The second half of every head is its gate
+            self.q_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_attention_heads * self.head_dim * 2,
+                bias=config.query_bias,
+            )
+        else:
+            self.q_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_attention_heads * self.head_dim,
+                bias=config.query_bias,
+            )
         self.k_proj = nn.Linear(
             config.hidden_size,
             sizes.num_key_value_heads * self.head_dim,
-            bias=config.attention_bias,
+            bias=config.key_bias,
         )
-        self.v_proj = nn.Linear(
-            config.hidden_size,
-            sizes.num_key_value_heads * self.head_dim,
-            bias=config.attention_bias,
-        )
+        if not config.key_is_value:
+            self.v_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_key_value_heads * (self.head_dim if sizes.v_head_dim is None else self.v_head_dim),
+                bias=config.value_bias,
+            )
+        if config.gate_source == "projection" and config.gate_over == "head":
+            self.gate_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_attention_heads,
+                bias=config.gate_projection_bias,
+            )
+        elif config.gate_source == "projection":
+            self.gate_proj = nn.Linear(
+                config.hidden_size,
+                sizes.num_attention_heads * (self.head_dim if sizes.v_head_dim is None else self.v_head_dim),
+                bias=config.gate_projection_bias,
+            )
+        if config.gate_bias == "head":
+            self.gate_bias = nn.Parameter(torch.zeros(sizes.num_attention_heads))
         self.o_proj = nn.Linear(
-            sizes.num_attention_heads * self.head_dim,
+            sizes.num_attention_heads * (self.head_dim if sizes.v_head_dim is None else self.v_head_dim),
             config.hidden_size,
             bias=config.attention_out_bias,
         )
         if config.qk_norm == "head":
             self.q_norm = QKNorm(self.head_dim, eps=sizes.qk_norm_eps)
             self.k_norm = QKNorm(self.head_dim, eps=sizes.qk_norm_eps)
+        elif config.qk_norm == "heads":
+            # Every head has a weight of its own
+            self.q_norm = QKNorm((sizes.num_attention_heads, self.head_dim), eps=sizes.qk_norm_eps)
+            self.k_norm = QKNorm((sizes.num_key_value_heads, self.head_dim), eps=sizes.qk_norm_eps)
         elif config.qk_norm == "full":
             self.q_norm = QKNorm(sizes.num_attention_heads * self.head_dim, eps=sizes.qk_norm_eps)
             self.k_norm = QKNorm(sizes.num_key_value_heads * self.head_dim, eps=sizes.qk_norm_eps)
+        if config.value_norm:
+            self.v_norm = ValueNorm(
+                self.head_dim if sizes.v_head_dim is None else self.v_head_dim,
+                eps=sizes.value_norm_eps,
+            )
+        if config.output_norm:
+            self.o_norm = OutputNorm(
+                sizes.num_attention_heads * (self.head_dim if sizes.v_head_dim is None else self.v_head_dim),
+                eps=sizes.output_norm_eps,
+            )
+        if config.attention_sinks == "zero":
+            # One more logit in the softmax of every head, for a key without a value (Miller 2023)
+            self.sinks = nn.Buffer(torch.zeros(sizes.num_attention_heads), persistent=False)
+        elif config.attention_sinks == "learned":
+            # One more logit in the softmax of every head, for a key without a value (Xiao et al. 2023)
+            self.sinks = nn.Parameter(torch.empty(sizes.num_attention_heads))
 
     def forward(
         self,
@@ -72,20 +129,67 @@ class Attention(nn.Module):
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
-        if self.config.qk_norm == "head":
+        if self.config.stepwise_projections:
+            if self.config.gate_source == "query":
+                query_and_gate = self.q_proj(hidden_states).view(*input_shape, -1, self.head_dim * 2)
+                query_states, gate = query_and_gate.chunk(2, dim=-1)
+                query_states = query_states.reshape(*input_shape, -1)
+                gate = gate.reshape(*input_shape, -1)
+            else:
+                query_states = self.q_proj(hidden_states)
+            key_states = self.k_proj(hidden_states)
+            value_states = key_states if self.config.key_is_value else self.v_proj(hidden_states)
+            if self.config.key_multiplier is not None:
+                key_states = key_states * self.key_multiplier
+            if self.config.value_multiplier is not None:
+                value_states = value_states * self.value_multiplier
+            if self.config.qk_norm == "full":
+                query_states = self.q_norm(query_states)
+                key_states = self.k_norm(key_states)
+            if self.config.clip_qkv is not None:
+                query_states = query_states.clamp(-self.clip_qkv, self.clip_qkv)
+                key_states = key_states.clamp(-self.clip_qkv, self.clip_qkv)
+                value_states = value_states.clamp(-self.clip_qkv, self.clip_qkv)
+
+            query_states = query_states.view(hidden_shape)
+            key_states = key_states.view(hidden_shape)
+            if self.config.v_head_dim is not None:
+                value_states = value_states.view(*input_shape, -1, self.v_head_dim)
+            else:
+                value_states = value_states.view(hidden_shape)
+            if self.config.qk_norm in ("head", "heads") and not self.config.norm_after_rope:
+                query_states = self.q_norm(query_states)
+                key_states = self.k_norm(key_states)
+            if self.config.value_norm:
+                value_states = self.v_norm(value_states)
+            query_states = query_states.transpose(1, 2)
+            key_states = key_states.transpose(1, 2)
+            value_states = value_states.transpose(1, 2)
+        elif self.config.qk_norm == "head" and not self.config.norm_after_rope:
             query_states = self.q_norm(self.q_proj(hidden_states).view(hidden_shape)).transpose(1, 2)
             key_states = self.k_norm(self.k_proj(hidden_states).view(hidden_shape)).transpose(1, 2)
+            value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
         elif self.config.qk_norm == "full":
             query_states = self.q_norm(self.q_proj(hidden_states)).view(hidden_shape).transpose(1, 2)
             key_states = self.k_norm(self.k_proj(hidden_states)).view(hidden_shape).transpose(1, 2)
+            value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
         else:
             query_states = self.q_proj(hidden_states).view(hidden_shape).transpose(1, 2)
             key_states = self.k_proj(hidden_states).view(hidden_shape).transpose(1, 2)
-        value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
+            value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
 
         if self.config.rope:
             cos, sin = position_embeddings
             query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
+        if self.config.norm_after_rope:
+            query_states = self.q_norm(query_states)
+            key_states = self.k_norm(key_states)
+        if self.config.query_temperature is not None:
+            temperature = query_temperature(kwargs["position_ids"], self.temperature_scale, self.temperature_length)
+            if self.config.temperature_rounding == "dtype":
+                query_states = query_states * temperature.to(query_states.dtype)
+            else:
+                query_states = (query_states * temperature).to(query_states.dtype)
         if past_key_values is not None:
             key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
 
@@ -103,9 +207,24 @@ class Attention(nn.Module):
             scaling=self.scaling,
             sliding_window=self.sliding_window if self.config.sliding_window is not None else None,
             softcap=self.attn_logit_softcapping if self.config.attn_logit_softcapping is not None else None,
+            s_aux=self.sinks if self.config.attention_sinks is not None else None,
             **kwargs,
         )
 
+        if self.config.gate_source == "projection":
+            gate = self.gate_proj(hidden_states)
+        if self.config.gate_over == "head":
+            gate = gate.unsqueeze(-1)
+        elif self.config.gate_bias == "head":
+            gate = gate.view_as(attn_output) + self.gate_bias[:, None]
+        elif self.config.gate_over == "element":
+            gate = gate.view_as(attn_output)
+        if self.config.gate_activation == "sigmoid":
+            attn_output = attn_output * torch.sigmoid(gate)
+        elif self.config.gate_activation == "softplus":
+            attn_output = attn_output * nn.functional.softplus(gate.float()).to(attn_output.dtype)
         attn_output = attn_output.reshape(*input_shape, -1).contiguous()
+        if self.config.output_norm:
+            attn_output = self.o_norm(attn_output)
         attn_output = self.o_proj(attn_output)
         return attn_output, attn_weights

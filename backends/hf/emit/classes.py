@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model, facts_of
 from eulerc.backends.hf.emit.fixup import norm_field
 from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
+from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Op
 
 ROTATIONS = {
@@ -23,9 +25,11 @@ NORM_SLOTS = {
     "latent_norm": "LatentNorm",
     "head_norm": "HeadNorm",
     "difference_norm": "DifferenceNorm",
+    "value_norm": "ValueNorm",
+    "output_norm": "OutputNorm",
 }
 PARTIAL = "apply_partial_rotary_pos_emb"
-EAGER = {"plain": "eager_attention_forward", "softcapped": "eager_softcapped_attention_forward"}
+TEMPERATURES = {"log": "log_temperature", "shifted_log": "shifted_log_temperature", "power": "power_temperature"}
 
 
 def class_requests(model: Model) -> list[Request]:
@@ -59,9 +63,13 @@ def _part_names(op: Op) -> dict[str, str]:
 
 
 def _per_layer(model: Model, op: Op) -> frozenset[str]:
-    """Numbers that differ between layers; the eps of queries and keys does where the field that it shares does."""
-    shares = "qk_norm_eps" not in model.numbers["fields"] and norm_field(model, str(op.symbol)) in model.differing
-    return model.differing | ({"qk_norm_eps"} if shares else frozenset())
+    """Numbers that differ between layers; the eps of a norm inside does where the field that it shares does."""
+    shared = {
+        own
+        for key, own in NESTED_NORMS.items()
+        if own not in model.numbers["fields"] and norm_field(model, str(op.symbol), key) in model.differing
+    }
+    return model.differing | shared
 
 
 def dropped(model: Model, op: Op) -> frozenset[str]:
@@ -104,7 +112,9 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
     if index_rotation is not None:
         slots["apply_index_rotary_pos_emb"] = index_rotation
     if "eager" in given:
-        slots["eager_attention_forward"] = EAGER[given["eager"]]
+        slots["eager_attention_forward"] = _eager_name(given["eager"])
+    if "temperature" in given:
+        slots["query_temperature"] = TEMPERATURES[given["temperature"]]
     if op["component"] == "sparse_moe":
         slots.update(moe_part_names(model, op))
     return slots
@@ -128,8 +138,28 @@ def _slot_functions(model: Model, op: Op) -> list[Request]:
                 )
             )
     if "eager" in op["slots"]:
-        requests.append(Request(component="eager_attention", names=(EAGER[op["slots"]["eager"]],)))
+        requests.append(_eager_request(op["slots"]["eager"]))
+    if "temperature" in op["slots"]:
+        requests.append(Request(component="query_temperature", names=(TEMPERATURES[op["slots"]["temperature"]],)))
     return requests
+
+
+def _eager_name(kind: Sequence[Any]) -> str:
+    """The name of eager attention: with a soft cap, with sinks in the softmax or as a gate, with float32 scores."""
+    softcapped, sinks, dtype = kind
+    words = ("softcapped" * softcapped, f"sink_{sinks}" if sinks else "", "float32" * (dtype == "float32"))
+    return "_".join(("eager", *filter(None, words), "attention_forward"))
+
+
+def _eager_request(kind: Sequence[Any]) -> Request:
+    softcapped, sinks, dtype = kind
+    name = "eager_softcapped_attention_forward" if softcapped else "eager_attention_forward"
+    return Request(
+        component="eager_attention",
+        names=(name,),
+        facts={"sink_placement": sinks, "score_dtype": dtype},
+        rename={name: _eager_name(kind)},
+    )
 
 
 def moe_part_names(model: Model, op: Op) -> dict[str, str]:

@@ -26,6 +26,13 @@ DOCS: dict[str, tuple[str, str]] = {
     "feedforward_norm_eps": ("float", "Added to the variance in the norms of the feed-forward networks."),
     "embedding_norm_eps": ("float", "Added to the variance in the norm on the embedding."),
     "qk_norm_eps": ("float", "Added to the variance in the norms of queries and keys."),
+    "value_norm_eps": ("float", "Added to the variance in the norms of values."),
+    "output_norm_eps": ("float", "Added to the variance in the norms before output projections."),
+    "clip_qkv": ("float", "Magnitude that queries, keys and values are clamped to."),
+    "key_multiplier": ("float", "Factor on the keys."),
+    "value_multiplier": ("float", "Factor on the values."),
+    "query_temperature_scale": ("float", "How fast the factor on queries grows with their position."),
+    "query_temperature_length": ("float", "Length over which the factor on queries grows, in tokens."),
     "latent_norm_eps": ("float", "Added to the mean square in the norms of latents."),
     "attention_dropout": ("float", "Dropout on the attention weights."),
     "attention_multiplier": ("float", "Factor on the attention scores."),
@@ -204,10 +211,29 @@ def tensor_plan_rules(model: Model) -> dict[str, str]:
     return rules
 
 
+def _spans_heads(op: Any) -> bool:
+    """Whether attention holds tensors that reach over heads, or one number for each head beside its projections."""
+    norm, gate = op.get("qk_norm"), op.get("output_gate")
+    return (
+        bool(op.get("alibi"))
+        or (norm is not None and norm["over"] != "head")
+        or op.get("out_norm") is not None
+        or op.get("attention_sinks") is not None
+        or (gate is not None and gate["bias"] == "head")
+    )
+
+
 def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
-    attention = (("q_proj", "colwise"), ("k_proj", "colwise"), ("v_proj", "colwise"), ("o_proj", "rowwise"))
-    norm = op.get("qk_norm")
-    full = norm is not None and norm["over"] == "full"
+    attention: tuple[tuple[str, str], ...] = (
+        ("q_proj", "colwise"),
+        ("k_proj", "colwise"),
+        ("v_proj", "colwise"),
+        ("o_proj", "rowwise"),
+    )
+    if op.get("output_gate") is not None and op["output_gate"]["source"] == "projection":
+        attention = (*attention, ("gate_proj", "colwise"))
+    if op.get("k_eq_v"):
+        attention = tuple(pair for pair in attention if pair[0] != "v_proj")
     gated = (("gate_proj", "colwise"), ("up_proj", "colwise"), ("down_proj", "rowwise"))
     experts = (
         ("experts.gate_up_proj", "packed_colwise"),
@@ -216,7 +242,7 @@ def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
     )
     shared = tuple((f"shared_experts.{part}", style) for part, style in gated)
     table = {
-        "mixer.attention": () if full or op.get("alibi") else attention,
+        "mixer.attention": () if _spans_heads(op) else attention,
         "ffn.gated": gated,
         "ffn.mlp": gated[1:],
         "ffn.moe": (*experts, *(shared if op.get("shared_size") else ())),

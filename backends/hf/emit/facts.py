@@ -17,6 +17,10 @@ from eulerc.ir.positions import rope_parameters
 
 OPTIONAL_SIZES = (
     "attention_multiplier",
+    "clip_qkv",
+    "key_multiplier",
+    "value_multiplier",
+    "v_head_dim",
     "sliding_window",
     "attn_logit_softcapping",
     "q_lora_rank",
@@ -135,6 +139,19 @@ class Model:
     @cached_property
     def softcapped(self) -> bool:
         return any(op.get("softcap") is not None for op in self.mixers)
+
+    @cached_property
+    def has_value_dims(self) -> bool:
+        """Whether values of plain attention have another width than keys, which few kernels take."""
+        return any(op.name == "mixer.attention" and op.get("v_head_dim") is not None for op in self.mixers)
+
+    @cached_property
+    def has_temperatures(self) -> bool:
+        return any(op.get("temperature") is not None for op in self.mixers)
+
+    @cached_property
+    def has_sinks(self) -> bool:
+        return any(op.get("attention_sinks") is not None for op in self.mixers)
 
     @cached_property
     def moe(self) -> list[Op]:

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.numbers import eps_field
 
 BY_LAYER = r"""self.layer_type = config.layer_types[layer_idx]
@@ -18,12 +19,13 @@ def adjusted(model: Model, item: Any) -> str:
     for op in model.module.all("class"):
         if str(op.symbol) == item.name and op["facts"].get("sliding_window") == "by_layer":
             text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", BY_LAYER, text)
-    if "qk_norm_eps" not in model.numbers["fields"]:
-        field = norm_field(model, item.name)
-        text = re.sub(
-            r"(config|sizes)\.qk_norm_eps", f"{'sizes' if field in model.differing else 'config'}.{field}", text
-        )
-    text = re.sub(r"\n +(softcap|sliding_window)=None,", "", text)
+    for key, own in NESTED_NORMS.items():
+        if own not in model.numbers["fields"]:
+            field = norm_field(model, item.name, key)
+            text = re.sub(
+                rf"(config|sizes)\.{own}", f"{'sizes' if field in model.differing else 'config'}.{field}", text
+            )
+    text = re.sub(r"\n +(softcap|sliding_window|s_aux)=None,", "", text)
     if text.count("self.config") == 1 and "dynamic_rope_update" not in text:
         text = text.replace("        self.config = config\n", "")
     if "layer_idx: int" not in text and "class " in text:
@@ -33,10 +35,10 @@ def adjusted(model: Model, item: Any) -> str:
     return text
 
 
-def norm_field(model: Model, name: str) -> str:
-    """The field of the norms' eps where queries and keys share it."""
+def norm_field(model: Model, name: str, key: str) -> str:
+    """The field of the norms' eps where the norm `key` inside attention shares it."""
     for template in model.templates.values():
         for op in template.ops:
-            if str(op.get("class")) == name and op.get("qk_norm") is not None:
-                return eps_field(op["qk_norm"]["norm"])
+            if str(op.get("class")) == name and op.get(key) is not None:
+                return eps_field(op[key]["norm"])
     return "rms_norm_eps"

@@ -90,6 +90,14 @@ def _roles(op: Op) -> Iterator[str]:
     yield from (f"{role}_{number}" for number in count(2))
 
 
+def _asked(model: Model, op: Op) -> list[str]:
+    """What the module of an op asks for besides its operand."""
+    kind = next((item for item in model.module.all("class") if item.symbol == op.get("class")), None)
+    if kind is None or definition(op.name).axis != "mixer":
+        return []
+    return [name for name in parameters_of(kind)[1:] if name not in dropped(model, kind)]
+
+
 class _Wiring:
     """Prints the graph; values get names by liveness: the stream is `residual` while a sublayer works on a copy."""
 
@@ -148,9 +156,7 @@ class _Wiring:
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""
-        kind = self.classes[op["class"]]
-        names = [name for name in parameters_of(kind)[1:] if name not in dropped(self.model, kind)]
-        return [f"hidden_states={source}", *(f"{name}={name}" for name in names), "**kwargs"]
+        return [f"hidden_states={source}", *(f"{name}={name}" for name in _asked(self.model, op)), "**kwargs"]
 
     def _add(self, op: Op, index: int) -> None:
         names = [self._use(operand) for operand in op.operands]

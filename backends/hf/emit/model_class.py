@@ -8,6 +8,8 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import base_ops, head_lines, head_member, head_ops, lines, member
 from eulerc.ir.core import Op
 
+SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
+
 MASK_FUNCTIONS = {
     "full_attention": "create_causal_mask",
     "sliding_attention": "create_sliding_window_causal_mask",
@@ -27,11 +29,18 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
-        emitter.line(f"_supports_flash_attn = {not model.alibi and not model.indexed}")
-        emitter.line(f"_supports_sdpa = {not model.softcapped}")
-        emitter.line(f"_supports_flex_attn = {not model.alibi and not model.indexed}")
+        plain = not (model.alibi or model.indexed or model.has_value_dims)
+        emitter.line(f"_supports_flash_attn = {plain}")
+        emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
+        emitter.line(f"_supports_flex_attn = {plain}")
         emitter.line("_can_compile_fullgraph = True")
         emitter.line("_supports_attention_backend = True")
+        if model.has_sinks:
+            emitter.line("# Only these kernels take sinks")
+            with emitter.indent("_compatible_flash_implementations = ["):
+                for kernel in SINK_KERNELS:
+                    emitter.line(f'"{kernel}",')
+            emitter.line("]")
         _recorded(emitter, model)
         if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
             emitter.line('_keep_in_fp32_modules_strict = ["e_score_correction_bias"]')
@@ -89,9 +98,12 @@ def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
 
 
 def _initialised(name: str, kind: str) -> str:
-    """The line that sets a parameter; `normal` names the attribute of the module that holds the deviation."""
+    """The line that sets a parameter; after `normal` may stand the module's attribute that holds the deviation."""
     kind, _, spread = kind.partition(" ")
-    return f"init.{kind}_(module.{name}{f', mean=0.0, std=module.{spread}' if spread else ''})"
+    if kind == "normal":
+        std = f"module.{spread}" if spread else "self.config.initializer_range"
+        return f"init.normal_(module.{name}, mean=0.0, std={std})"
+    return f"init.{kind}_(module.{name})"
 
 
 def _moe_cases(model: Model, class_op: Op) -> list[tuple[str, list[str]]]:
@@ -232,14 +244,14 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
 
 def _position_ids(emitter: Emitter, model: Model) -> None:
-    learned = any(op.name == "embed_positions" for op in model.graph.ops)
+    absolute = any(op.name == "embed_positions" for op in model.graph.ops) or model.has_temperatures
     with emitter.indent("if position_ids is None:"):
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
         emitter.line(
             "position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens"
         )
         emitter.line("position_ids = position_ids.unsqueeze(0)")
-        if learned:
+        if absolute:
             emitter.line("# Positions are absolute: padding on the left does not count")
             with emitter.indent("if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:"):
                 emitter.line("position_ids = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)")
