@@ -86,10 +86,26 @@ def resolve_qk_norm(values: Values, context: ModelContext, report: Report) -> di
     op = nested_norm("qk_norm", nested, context, report, bias=False)
     if op is None:
         return None
+    if given.get("over") == "heads":
+        op = by_head(op, values, report)
     own = as_attribute(op)
     place = {"place": "after_rope"} if given.get("place") == "after_rope" else {}
     inherits = given.get("eps") is None
     return {"norm": own.pop("norm"), "over": given.get("over", "head"), "inherits_eps": inherits, **place, **own}
+
+
+def by_head(op: Op, values: Values, report: Report) -> Op:
+    """The norm with a weight for each head: a LayerNorm multiplies in float32, since torch's takes one weight."""
+    for key, wanted in (("weight", True), ("bias", False), *((("unit_offset", False),) * (op.name == "norm.layer"))):
+        if op.get(key, wanted) != wanted:
+            report.error(
+                "E0364",
+                f"{key} on a norm with weights for each head",
+                values.where(f"qk_norm.{key}"),
+                "each head has a weight here, and nothing else",
+                help=f"take {key} out, or set over to head",
+            )
+    return op.replacing(float32_weight=True) if op.name == "norm.layer" else op
 
 
 def as_attribute(norm: Op) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from eulerc.frontend import blocks
 from eulerc.ir.activations import ACTIVATIONS
+from eulerc.ir.attention_options import GATE_FIELDS, OPTIONS, SINK_FIELDS, TEMPERATURE_FIELDS
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.feed_forward import LEVEL_FIELDS
 from eulerc.ir.fields import Choice, Field, Flag, Kind
+from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
@@ -99,6 +101,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "update_rate", "target_imbalance")
 
 UNDRAWN = {
+    "mixer.attention.attention_sinks.n_per_head": "only one sink a head has a meaning",
     "expect.parameters": "known after compiling only",
     "expect.active_parameters": "known after compiling only",
 }
@@ -324,18 +327,9 @@ def has_latents(world: World) -> bool:
 def shared_attention(world: World) -> Drawn:
     """The keys that plain and latent attention share."""
     fields = by_axis("mixer")["attention"].fields
-    own = (
-        "n_heads",
-        "n_kv_heads",
-        "head_dim",
-        "window_mode",
-        "qk_norm",
-        "rope",
-        "latent_dim",
-        "mla",
-        "indexer",
-        "differential",
-    )
+    heads = ("n_heads", "n_kv_heads", "head_dim")
+    mixers = ("latent_dim", "mla", "indexer", "differential")
+    own = (*heads, *mixers, "window_mode", "qk_norm", "rope", *OPTIONS)
     drawn: Drawn = world.draw(some_of(fields, without=own))
     return drawn
 
@@ -368,7 +362,36 @@ def plain(world: World) -> Drawn:
     if draw(st.booleans()):
         drawn["qk_norm"] = draw(st.one_of(st.sampled_from(["head", "full"]), qk_norms()))
     own_rope(world, drawn)
+    drawn |= attention_options(draw, drawn)
+    after_rope(world, drawn)
     return drawn
+
+
+def attention_options(draw: Draw, drawn: Drawn) -> Drawn:
+    """What plain attention may have besides, a few at a time."""
+    names = draw(st.lists(st.sampled_from(list(OPTIONS)), max_size=4, unique=True))
+    chosen: Drawn = {name: draw(OPTION_VALUES[name]) for name in names}
+    if chosen.get("k_eq_v"):
+        chosen.pop("v_head_dim", None)
+        chosen.pop("v_bias", None)
+    gate = chosen.get("output_gate", {})
+    if gate.get("source") == "query":
+        gate.pop("over", None)
+        chosen.pop("v_head_dim", None)
+        if gate.get("bias") == "gate":
+            gate.pop("bias")
+    if gate.get("over") == "head" and gate.get("bias") == "head":
+        gate.pop("bias")
+    return chosen
+
+
+def after_rope(world: World, drawn: Drawn) -> None:
+    """A norm after the rotation, where something rotates and heads share a weight."""
+    norm = drawn.get("qk_norm")
+    own = drawn.get("rope")
+    rotates = own != "none" and (own is not None or world.positional == "rope")
+    if isinstance(norm, dict) and (not rotates or norm.get("over", "head") != "head"):
+        norm.pop("place", None)
 
 
 def own_rope(world: World, drawn: Drawn) -> None:
@@ -424,7 +447,11 @@ def around_latents(world: World, drawn: Drawn) -> None:
 def qk_norms(draw: Draw) -> Drawn:
     fields = blocks_of("qk_norm")
     drawn: Drawn = draw(some_of(fields))
-    return fitting_norm(drawn, drawn.get("type"), drawn.get("bias", False))
+    drawn = fitting_norm(drawn, drawn.get("type"), drawn.get("bias", False))
+    if drawn.get("over") == "heads":
+        for key in ("weight", "bias", *(("unit_offset",) if drawn.get("type") == "layernorm" else ())):
+            drawn.pop(key, None)
+    return drawn
 
 
 def fitting_norm(drawn: Drawn, kind: str | None, bias: bool) -> Drawn:
@@ -441,6 +468,39 @@ def fitting_norm(drawn: Drawn, kind: str | None, bias: bool) -> Drawn:
         for key in ("unit_offset", "float32_weight", "bias"):
             drawn.pop(key, None)
     return drawn
+
+
+@st.composite
+def inner_norms(draw: Draw) -> Drawn:
+    """A norm inside attention."""
+    drawn: Drawn = draw(some_of(NORM_FIELDS))
+    return fitting_norm(drawn, drawn.get("type"), drawn.get("bias", False))
+
+
+def words(field: Field) -> st.SearchStrategy[str]:
+    """The words of a choice, whatever other keys of that name take."""
+    assert isinstance(field.kind, Choice)
+    return st.sampled_from(list(field.kind.meanings))
+
+
+OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "q_bias": st.booleans(),
+    "k_bias": st.booleans(),
+    "v_bias": st.booleans(),
+    "v_head_dim": st.sampled_from([8, 12]),
+    "k_eq_v": st.booleans(),
+    "v_norm": inner_norms(),
+    "clip_qkv": st.sampled_from([0.5, 3]),
+    "key_scale": st.sampled_from([0.5, 2]),
+    "value_scale": st.sampled_from([0.5, 2]),
+    "attention_sinks": some_of(SINK_FIELDS, without=("n_per_head",)),
+    "output_gate": st.fixed_dictionaries({}, optional={name: words(field) for name, field in GATE_FIELDS.items()}),
+    "out_norm": inner_norms(),
+    "temperature": st.builds(
+        lambda more: {"scale": 0.25, "length": 4, **more}, some_of(TEMPERATURE_FIELDS, without=("scale", "length"))
+    ),
+    "score_dtype": st.sampled_from(["model", "float32"]),
+}
 
 
 def blocks_of(name: str) -> Mapping[str, Field]:
