@@ -85,7 +85,8 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
 def indexer_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(3)
     q_latent = torch.randn(BATCH, LENGTH, config.per_layer_config[1].q_lora_rank, generator=generator)
-    return {**attention_inputs(config), "q_latent": q_latent}
+    inputs = {name: value for name, value in attention_inputs(config).items() if name != "position_ids"}
+    return {**inputs, "q_latent": q_latent}
 
 
 def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
