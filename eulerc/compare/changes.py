@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -12,6 +12,9 @@ from eulerc.compare.design import Design, Values
 
 ALIKE = 0.5
 """Templates of different names that share at least this part of their keys and values are taken for one, changed."""
+
+MANY_PAIRS = 4096
+"""With more pairs than this, only templates of the same layer are held against each other."""
 
 
 @frozen
@@ -108,7 +111,7 @@ def _matches(old: Design, new: Design) -> dict[str, str]:
     """Old template to new one: equal ones first, then those of one name, then the most alike."""
     found: dict[str, str] = {}
     for name in old.templates:
-        equal = [other for other in new.templates if old.templates[name] == new.templates[other]]
+        equal = [other for other in new.templates if _are_equal(old, name, new, other)]
         free = [other for other in equal if other not in found.values()]
         if free:
             found[name] = name if name in free else free[0]
@@ -120,13 +123,33 @@ def _matches(old: Design, new: Design) -> dict[str, str]:
     return {name: found[name] for name in old.templates if name in found}
 
 
+def _are_equal(old: Design, name: str, new: Design, other: str) -> bool:
+    """Whether two templates have one content; what a template is in a single layer counts in that layer alone."""
+    if old.templates[name] != new.templates[other]:
+        return False
+    return not any("__" in one for one in (name, other)) or old.layers_of(name) == new.layers_of(other)
+
+
 def _likenesses(old: Design, new: Design, found: dict[str, str]) -> Iterator[tuple[float, str, str]]:
-    """How alike the templates are that have no counterpart yet, from 0 to 1."""
-    left = [other for other in new.templates if other not in found.values()]
-    for name, other in product((name for name in old.templates if name not in found), left):
+    """How alike the templates are that have no counterpart yet, in content and in their layers, from 0 to 2."""
+    left = [name for name in old.templates if name not in found]
+    others = [other for other in new.templates if other not in found.values()]
+    layers = {name: set(old.layers_of(name)) for name in left}
+    new_layers = {other: set(new.layers_of(other)) for other in others}
+    for name, other in _candidates(old, new, left, others):
         alike = _likeness(old.templates[name], new.templates[other])
         if alike >= ALIKE:
-            yield alike, name, other
+            both, either = layers[name] & new_layers[other], layers[name] | new_layers[other]
+            yield alike + len(both) / len(either), name, other
+
+
+def _candidates(old: Design, new: Design, left: list[str], others: list[str]) -> Iterable[tuple[str, str]]:
+    """The pairs that may be one template: all, or where they are very many those that stand in the same layer."""
+    if len(left) * len(others) <= MANY_PAIRS:
+        return product(left, others)
+    known, new_known = set(left), set(others)
+    pairs = dict.fromkeys(zip(old.schedule, new.schedule, strict=False))
+    return [(name, other) for name, other in pairs if name in known and other in new_known]
 
 
 def _likeness(old: Values, new: Values) -> float:

@@ -25,6 +25,7 @@ from eulerc.compare.report import as_json, as_text
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.ir.definition import definition
 from eulerc.ir.stats import statistics
+from eulerc.layers import layers_text
 from eulerc.presets.catalogue import catalogue
 from tests.strategies import Spec, specs
 from tests.variants import VARIANTS, block, spec
@@ -287,6 +288,26 @@ def test_a_renamed_template_that_also_changed_is_still_the_same_template() -> No
     assert "near -> local, layers 0-1, 3-4" in as_text(compared(HYBRID, new))
 
 
+def test_what_a_template_is_by_layer_is_compared_layer_by_layer() -> None:
+    ffn = "type: gated_mlp, intermediate_size: '${32 * (layer.index + 1)}'"
+    old = spec("by_layer", block("", ffn), "  - {template: block, repeat: 4}")
+    new = old.replace("layer.index + 1", "layer.index + 2").replace("block", "wide")
+    content = found(old, new)
+    assert len(content["templates"]["renamed"]) == 4
+    assert [pair["old_layers"] == pair["new_layers"] for pair in content["templates"]["changed"]] == [True] * 4
+    assert [keys(pair["changes"]) for pair in content["templates"]["changed"]] == [
+        {"ffn.intermediate_size": (32 * layer, 32 * (layer + 1))} for layer in (1, 2, 3, 4)
+    ]
+    assert content["schedule"] is None
+
+
+def test_very_many_templates_are_held_against_those_of_the_same_layer() -> None:
+    ffn = "type: gated_mlp, intermediate_size: '${32 * (layer.index + 1)}'"
+    old = spec("by_layer", block("", ffn), "  - {template: block, repeat: 70}")
+    content = found(old, old.replace("layer.index + 1", "layer.index + 100").replace("block", "wide"))
+    assert [pair["old_layers"] == pair["new_layers"] for pair in content["templates"]["changed"]] == [True] * 70
+
+
 def test_templates_without_a_counterpart_come_and_go_with_what_they_say() -> None:
     moe = "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32}"
     extra = block("latent_dim: 24, qkv_bias: true", moe, "type: layernorm", name="sparse")
@@ -313,6 +334,20 @@ def test_layers_that_change_their_template_are_named() -> None:
         ],
     }
     assert "layers 1, 3: near -> far" in as_text(compared(HYBRID, new))
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([3], "layer 3"),
+        ([0, 1, 2, 5], "layers 0-2, 5"),
+        ([1, 4, 7, 10], "layers 1, 4, 7, 10"),
+        ([1, 4, 7, 10, 13], "layers 1, 4, 7, ..., 13"),
+        ([0, 1, 2, 3, 4], "layers 0-4"),
+    ],
+)
+def test_layers_are_told_in_few_words(layers: list[int], words: str) -> None:
+    assert layers_text(layers) == words
 
 
 # numbers
