@@ -10,7 +10,8 @@ from attrs import frozen
 from eulerc.frontend import blocks
 from eulerc.ir.compact import compact
 from eulerc.ir.core import Module, Op, Symbol
-from eulerc.ir.definition import definition, definitions
+from eulerc.ir.definition import Definition, definition, definitions
+from eulerc.ir.fields import Named
 from eulerc.ir.numbers import schedule
 
 Values = Mapping[str, Any]
@@ -120,8 +121,24 @@ def _part_values(op: Op) -> Iterator[tuple[str, Any]]:
         if name not in DERIVED:
             yield _key(op, name), _plain(value)
     for inner in op.ops:
+        if inner.symbol is not None:
+            yield from _named_values(inner, f"{kind.axis or op.name}.{_holder(kind)}.{inner.symbol}")
+        else:
+            yield from ((f"{kind.axis or op.name}.{key}", value) for key, value in _part_values(inner))
+
+
+def _holder(kind: type[Definition]) -> str:
+    """The key under which a spec names the parts of an op: `branches`."""
+    return next((name for name, field in kind.fields.items() if isinstance(field.kind, Named)), "parts")
+
+
+def _named_values(op: Op, start: str) -> Iterator[tuple[str, Any]]:
+    """The keys of a part that has a name, whose own parts stand at the name itself: `ffn.branches.dense.activation`."""
+    for name, value in op.attributes.items():
+        yield f"{start}.{name}", _plain(value)
+    for inner in op.ops:
         for key, value in _part_values(inner):
-            yield f"{kind.axis or op.name}.{key}", value
+            yield f"{start}.{key.partition('.')[2]}", value
 
 
 def _word(name: str) -> str:

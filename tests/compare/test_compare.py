@@ -255,6 +255,21 @@ def test_routers_are_told_by_their_keys() -> None:
     }
 
 
+def test_networks_side_by_side_are_told_by_their_names() -> None:
+    ffn = "type: parallel, branches: {one: {type: mlp}, two: {type: gated_mlp, activation: gelu, after: {eps: 0.1}}}"
+    old = spec("side_by_side", block("", ffn))
+    new = old.replace(
+        "two: {type: gated_mlp, activation: gelu, after: {eps: 0.1}", "two: {type: mlp, bias: true, after: {eps: 0.2}"
+    )
+    assert template_changes(found(old, new)) == {
+        "block": {
+            "ffn.branches.two.type": ("gated_mlp", "mlp"),
+            "ffn.branches.two.bias": (False, True),
+            "ffn.branches.two.after.eps": (0.1, 0.2),
+        }
+    }
+
+
 def test_latent_attention_is_told_by_the_keys_of_its_block() -> None:
     old = spec("latent", block("mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}"))
     content = found(old, old.replace("kv_rank: 16", "kv_rank: 32"))
