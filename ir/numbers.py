@@ -13,8 +13,8 @@ from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
 from eulerc.ir.tensors import Init, TensorPlan
 
-OWN_EPS = {"norm": "final_norm_eps", "embed_norm": "embedding_norm_eps"}
-"""Fields of the norms outside the layers, by module, where the layers' own differ from them."""
+OUTSIDE = {"norm": "final", "embed_norm": "embedding"}
+"""Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
 
 
 def layer_kind(op: Op) -> str | None:
@@ -58,7 +58,7 @@ def config_fields(module: Module) -> dict[str, Any]:
             differing[name] = [fields.get(name, values[0]) for fields in layers]
     for op in module.one("graph").ops:
         for name, value in _op_fields(op).items():
-            own = OWN_EPS.get(str(op.get("module")))
+            own = own_field(op, name)
             apart = own is not None and (name in differing or shared.get(name, value) != value)
             shared[own if own is not None and apart else name] = value
     for key, field in NESTED_NORMS.items():
@@ -72,12 +72,19 @@ def _shares_eps(template: Op, key: str) -> bool:
     """Whether the norms inside attention, if any, take their eps from the field of the template's own norms."""
     fields = _fields_of(template)
     norms = [op[key] for op in template.ops if op.get(key) is not None]
-    return all(norm["inherits_eps"] and fields.get(eps_field(norm["norm"])) == norm["eps"] for norm in norms)
+    return all(norm["inherits_eps"] and fields.get(str(eps_field(norm["norm"]))) == norm["eps"] for norm in norms)
 
 
-def eps_field(norm: str) -> str:
-    """The config field of the eps of a kind of norm."""
-    return str(definition(norm).fields["eps"].config)
+def own_field(op: Op, name: str) -> str | None:
+    """The field of a norm outside the layers, where it is another than theirs; None for other ops."""
+    word = OUTSIDE.get(str(op.get("module")))
+    return None if word is None else f"{word}_{name.removeprefix('rms_').removeprefix('layer_')}"
+
+
+def eps_field(norm: str) -> str | None:
+    """The config field of the eps of a kind of norm; None for no norm."""
+    field = definition(norm).fields.get("eps")
+    return None if field is None else field.config
 
 
 def _fields_of(template: Op) -> dict[str, Any]:

@@ -278,11 +278,12 @@ def template(world: World, with_let: bool) -> Drawn:
     attention = latent(world) if has_latents(world) else plain(world)
     if attention:
         drawn["mixer"]["attention"] = attention
-    drawn["norm"] = norm(draw)
+    is_special = draw(st.integers(0, 5)) == 0
+    drawn["norm"] = dict(draw(st.sampled_from(SPECIAL_NORMS))) if is_special else norm(draw)
     if position != "pre" or draw(st.booleans()):
         drawn["norm"]["position"] = position
     drawn["residual"] = residual(draw, position)
-    if draw(st.integers(0, 3)) == 0:
+    if not is_special and draw(st.integers(0, 3)) == 0:
         own_norms(draw, drawn)
     width = drawn["ffn"].get("intermediate_size")
     if isinstance(width, int) and draw(st.booleans()):
@@ -308,16 +309,25 @@ def residual(draw: Draw, position: str) -> Drawn:
     return drawn
 
 
+SPECIAL_NORMS: tuple[Drawn, ...] = (
+    {"type": "gated_rmsnorm", "rank": 4},
+    {"type": "gated_rmsnorm", "rank": 8, "eps": 0.01},
+    {"type": "grouped_rmsnorm", "groups": 4, "eps": 0.01},
+    {"type": "grouped_rmsnorm", "groups": 2},
+)
+"""Norms that stand in layers only."""
+
+
 def own_norms(draw: Draw, drawn: Drawn) -> None:
     """Norms of one sublayer, where sublayers follow each other."""
     if drawn["residual"].get("type") == "parallel":
         return
     drawn["residual"].pop("skip", None)
     axis = draw(st.sampled_from(["mixer", "ffn"]))
-    own = norm(draw)
+    own = {"type": "rmsnorm", **(norm(draw) if draw(st.booleans()) else draw(st.sampled_from(SPECIAL_NORMS)))}
     if draw(st.booleans()):
         own["position"] = draw(st.sampled_from(["pre", "post", "sandwich", "output"]))
-    drawn["norm"][axis] = draw(st.sampled_from([{"type": "none"}, {"type": "rmsnorm", **own}]))
+    drawn["norm"][axis] = draw(st.sampled_from([{"type": "none"}, own, own]))
 
 
 def has_latents(world: World) -> bool:
@@ -511,7 +521,7 @@ def blocks_of(name: str) -> Mapping[str, Field]:
 
 
 def norm(draw: Draw) -> Drawn:
-    kinds = {word: kind for word, kind in by_axis("norm").items() if word != "none"}
+    kinds = {word: by_axis("norm")[word] for word in ("rmsnorm", "layernorm")}
     kind = draw(st.sampled_from([None, *kinds]))
     drawn: Drawn = draw(some_of(kinds[kind or "rmsnorm"].fields))
     drawn = fitting_norm(drawn, kind, drawn.get("bias", True))
@@ -665,6 +675,8 @@ def override(draw: Draw, templates: list[Drawn]) -> Drawn:
     ]
     if all(body["ffn"]["type"] != "parallel" for body in templates):
         choices.append({"ffn": {"activation": "relu"}})
+    if any("indexer" in body["mixer"].get("attention", {}) for body in templates):
+        choices = [choice for choice in choices if "window" not in choice.get("attention", {})]
     return dict(draw(st.sampled_from(choices)))
 
 

@@ -130,7 +130,7 @@ class _Evaluator:
         if name in CONSTANTS:
             return CONSTANTS[name]
         namespace, _, rest = name.partition(".")
-        value = self.environment.layer_index if namespace == "layer" else self.environment.names(namespace)[rest]
+        value = self.environment.names(namespace)[rest]
         # The shortest decimal that reads as this float is what was written.
         if isinstance(value, float):
             return Fraction(repr(value))

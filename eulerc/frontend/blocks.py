@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
+from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
+from eulerc.ir.ops.grouped_rms_norm import GroupedRMSNorm
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.wiring import Wiring
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
@@ -158,10 +162,19 @@ META: dict[str, Field] = {
     "license": Field(Text(), "Licence of the design or its weights.", None),
 }
 
+MORE_NORMS = {
+    "gated_rmsnorm": "RMSNorm with a gate of low rank",
+    "grouped_rmsnorm": "RMSNorm of groups of channels",
+    "none": "no norm",
+}
+"""Kinds of norms that stand in layers only."""
+
 PLACE: dict[str, Field] = {
     "position": Wiring.fields["position"],
     **NORM_FIELDS,
-    "type": Field(Choice(meanings={**NORM_TYPE.meanings, "none": "no norm"}), "Kind of norm.", None),
+    "rank": evolve(GatedRMSNorm.fields["rank"], default=None),
+    "groups": evolve(GroupedRMSNorm.fields["groups"], default=None),
+    "type": Field(Choice(meanings={**NORM_TYPE.meanings, **MORE_NORMS}), "Kind of norm.", None),
 }
 
 NORM_WIRING: dict[str, Field] = {

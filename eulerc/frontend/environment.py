@@ -11,16 +11,17 @@ from eulerc.frontend.tree import ScalarValue
 
 @frozen
 class Environment:
-    """The values of `let.*`, `model.*`, `params.*` and `layer.index`.
+    """The values of `let.*`, `model.*`, `params.*`, `layer.index` and `layer.count`.
 
-    `layer_index` is None where no layer is meant. `failed` holds the full names (`let.x`) whose own expression was
-    wrong: that has been reported, so an expression that uses them is left alone without a word.
+    `layer_index` and `layer_count` are None where no layer is meant. `failed` holds the full names (`let.x`) whose own
+    expression was wrong: that has been reported, so an expression that uses them is left alone without a word.
     """
 
     let: Mapping[str, ScalarValue] = field(factory=dict)
     model: Mapping[str, ScalarValue] = field(factory=dict)
     params: Mapping[str, ScalarValue] = field(factory=dict)
     layer_index: int | None = None
+    layer_count: int | None = None
     failed: Set[str] = frozenset()
 
     def having(self, namespace: str, values: Mapping[str, ScalarValue], failed: Set[str]) -> Environment:
@@ -30,8 +31,9 @@ class Environment:
         return evolve(self, model=values, failed=failed)
 
     def names(self, namespace: str) -> Mapping[str, ScalarValue]:
-        """The names of `let`, `model` or `params`."""
-        return {"let": self.let, "model": self.model, "params": self.params}[namespace]
+        """The names of `let`, `model`, `params` or `layer`."""
+        layer = {"index": self.layer_index, "count": self.layer_count}
+        return {"let": self.let, "model": self.model, "params": self.params, "layer": layer}[namespace]
 
 
 class ExpressionError(Exception):

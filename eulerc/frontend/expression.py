@@ -66,7 +66,7 @@ def _resolve_scalar(scalar: Scalar, environment: Environment, diagnostics: Diagn
 
 
 def check(node: Node, environment: Environment, diagnostics: Diagnostics) -> None:
-    """Report what is wrong with the expressions of a subtree whatever `params.*` and `layer.index` will be."""
+    """Report what is wrong with the expressions of a subtree whatever `params.*` and `layer.*` will be."""
     for entry in _entries(node):
         _refuse_in_key(entry, diagnostics)
     for scalar in expressions(node):

@@ -104,15 +104,15 @@ def names_of(tree: Tree[Token]) -> list[tuple[str, int, int]]:
 def static_errors(tree: Tree[Token], environment: Environment, is_deferred: bool) -> Iterator[ExpressionError]:
     """What is wrong whatever the values are: unknown names and functions, wrong numbers of arguments.
 
-    With `is_deferred`, `params.*` and `layer.index` get their values later and are not looked at.
+    With `is_deferred`, `params.*` and `layer.*` get their values later and are not looked at.
     """
     for node in tree.find_data("call"):
         yield from _call_errors(node)
     for name, start, end in names_of(tree):
         namespace, _, rest = name.partition(".")
-        if namespace == "layer" and rest == "index":
-            if environment.layer_index is None and not is_deferred:
-                yield _no_layer(start, end)
+        if namespace == "layer" and rest in ("index", "count"):
+            if environment.names("layer")[rest] is None and not is_deferred:
+                yield _no_layer(name, start, end)
         elif namespace in ("let", "model", "params") and rest and "." not in rest:
             is_known = rest in environment.names(namespace) or name in environment.failed
             if not is_known and not (is_deferred and namespace == "params"):
@@ -135,10 +135,10 @@ def _call_errors(node: Tree[Token]) -> Iterator[ExpressionError]:
         yield ExpressionError("E0410", f"`{token}` takes {wanted}, not {count}", start, end, f"{count} given")
 
 
-def _no_layer(start: int, end: int) -> ExpressionError:
+def _no_layer(name: str, start: int, end: int) -> ExpressionError:
     return ExpressionError(
         "E0408",
-        "`layer.index` has no value here",
+        f"`{name}` has no value here",
         start,
         end,
         "belongs to no layer",
@@ -162,5 +162,5 @@ def _undefined(namespace: str, name: str, start: int, end: int, environment: Env
 def _no_namespace(name: str, start: int, end: int, environment: Environment) -> ExpressionError:
     last = name.rpartition(".")[2]
     full = [f"{space}.{last}" for space in ("let", "model", "params") if last in environment.names(space)]
-    hint = f"did you mean {full[0]}?" if full else "names are let.X, model.X, params.X and layer.index"
+    hint = f"did you mean {full[0]}?" if full else "names are let.X, model.X, params.X, layer.index and layer.count"
     return ExpressionError("E0403", f"`{name}` is not a name", start, end, "unknown", hint)

@@ -33,6 +33,7 @@ class Templates:
         self.instances: dict[str, Op] = {}
         self._variants: dict[str, list[str]] = {}
         self._mentions_layer: dict[int, bool] = {}
+        self._layer_count = 0
         self.names = None if node is None else self._collect(node)
         """What the schedule may call templates, sound or not; None if nobody knows."""
 
@@ -74,6 +75,7 @@ class Templates:
 
     def instances_of(self, layers: list[Layer]) -> list[str | None]:
         """The name of the instance for every layer; None where it has errors."""
+        self._layer_count = len(layers)
         groups: dict[Any, list[Layer]] = {}
         for layer in layers:
             if layer.template in self.bodies:
@@ -141,7 +143,10 @@ class Templates:
         failed = {f"params.{key}" for key in parameters if key not in sound}
         params = {key: sound.get(key) for key in parameters}
         known = self.environment.failed
-        return evolve(self.environment, params=params, layer_index=layer.index, failed=known | failed)
+        return evolve(self._environment_of(layer), params=params, failed=known | failed)
+
+    def _environment_of(self, layer: Layer) -> Environment:
+        return evolve(self.environment, layer_index=layer.index, layer_count=self._layer_count)
 
     def _parameters(self, name: str, body: tree.Mapping, layer: Layer) -> dict[str, tree.Node]:
         declared = body.get("params")
@@ -182,7 +187,7 @@ class Templates:
         if not isinstance(node, tree.Mapping):
             self.reader.wrong_kind(node, where, "is not a mapping", "mapping of names to values")
             return {}
-        resolved = resolve(node, evolve(self.environment, layer_index=layer.index), self.reader.diagnostics)
+        resolved = resolve(node, self._environment_of(layer), self.reader.diagnostics)
         values = {entry.key: entry.value for entry in resolved} if isinstance(resolved, tree.Mapping) else {}
         for key, value in values.items():
             if not isinstance(value, tree.Scalar):
@@ -251,6 +256,7 @@ class TemplateReader:
         ops = tuple(part for part in parts if part is not None)
         self.check_places(places, ops[-1])
         self.check_general(places)
+        self.check_sizes([op for op in ops[2:-1] if op.name != "norm.none"])
         self.check_inputs(ops[1], {op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
         self.check_skip({op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
         return ops
@@ -278,6 +284,21 @@ class TemplateReader:
                 "mixer and ffn have their own",
                 help=f"take {entry.key} out",
             )
+
+    def check_sizes(self, norms: list[Op]) -> None:
+        """A number of a layer's norms stands in one config field; eps alone may have one for each sublayer."""
+        for index, norm in enumerate(norms):
+            for name, field in definition(norm.name).fields.items():
+                others = [op for op in norms[:index] if op.name == norm.name and op[name] != norm[name]]
+                if field.role == "size" and name != "eps" and others:
+                    self.report.error(
+                        "E0456",
+                        f"{name} is {others[0][name]} and {norm[name]} in norms of one layer",
+                        norm.where(name),
+                        "one field of the config holds it for the layer",
+                        secondary=((others[0].where(name), f"{others[0][name]} here"),),
+                        help=f"give both the same {name}",
+                    )
 
     def check_inputs(self, ffn: Op, norms: Mapping[str, Op], wiring: Op) -> None:
         """What branches of the feed-forward read, by where its norms stand."""

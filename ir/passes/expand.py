@@ -14,6 +14,7 @@ from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.norms import without_sublayer
+from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
 
 WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
@@ -155,16 +156,16 @@ class _Layer:
         return states
 
     def _branch_norm(self, builder: GraphBuilder, states: Value, norm: Op, place: str) -> Value:
-        """A branch's norm; an eps other than that of the layer's norms of its kind has a config field of its own."""
+        """A branch's norm; an eps other than that in the field of its kind has a config field of its own."""
         norm = without_sublayer(norm)
-        layer = {(other.name, other["eps"]) for other in self.norms.values() if other.name == norm.name}
-        own = {} if layer == {(norm.name, norm["eps"])} else {"config": f"{place}_norm_eps"}
+        layer = {other["eps"] for other in self.norms.values() if eps_field(other.name) == eps_field(norm.name)}
+        own = {} if layer == {norm["eps"]} else {"config": f"{place}_norm_eps"}
         return builder.add(norm, (states,), "normed", module=f"{place}_layernorm", **own)
 
     def _norm(self, builder: GraphBuilder, states: Value, sublayer: _Sublayer, module: str) -> Value:
-        """A norm. Where the sublayers' norms are of one kind and differ in eps, each has a config field of its own."""
-        mixer, norm = self.norms["mixer"], self.norms[sublayer.axis]
-        apart = mixer.name == self.norms["ffn"].name and mixer["eps"] != self.norms["ffn"]["eps"]
+        """A norm. Where the sublayers' norms read one field and differ in eps, each has a config field of its own."""
+        mixer, ffn, norm = self.norms["mixer"], self.norms["ffn"], self.norms[sublayer.axis]
+        apart = eps_field(mixer.name) == eps_field(ffn.name) and mixer["eps"] != ffn["eps"]
         own = {"config": f"{WORDS[sublayer.axis]}_norm_eps"} if apart else {}
         return builder.add(norm, (states,), "normed", module=module, **own)
 

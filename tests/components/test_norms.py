@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from transformers.models.axk2.configuration_axk2 import AXK2Config
+from transformers.models.axk2.modeling_axk2 import AXK2GatedRMSNorm
 from transformers.models.cohere2.modeling_cohere2 import Cohere2LayerNorm
 from transformers.models.gemma2.modeling_gemma2 import Gemma2RMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
@@ -19,10 +21,18 @@ from eulerc.backends.hf.components.layer_norm import (
     UnitOffsetLayerNorm,
     UnweightedLayerNorm,
 )
-from eulerc.backends.hf.components.rms_norm import Float32RMSNorm, RMSNorm, UnitOffsetRMSNorm, UnweightedRMSNorm
+from eulerc.backends.hf.components.rms_norm import (
+    Float32RMSNorm,
+    GatedRMSNorm,
+    GroupedRMSNorm,
+    RMSNorm,
+    UnitOffsetRMSNorm,
+    UnweightedRMSNorm,
+)
 from tests.components.harness import copy_weights, perturb
 
-WIDTH, EPS, OLMO_EPS = 32, 3e-5, 1e-5
+WIDTH, EPS, OLMO_EPS, RANK = 32, 3e-5, 1e-5, 6
+
 
 PAIRS = [
     (RMSNorm, LlamaRMSNorm),
@@ -59,6 +69,28 @@ def test_norm_equals_the_library_bit_for_bit(ours, theirs, dtype):
 def test_norm_without_a_weight_equals_olmos_which_has_one_eps(dtype):
     states = torch.randn(3, 5, WIDTH, dtype=dtype) * 4 + 1
     assert torch.equal(UnweightedLayerNorm(WIDTH, eps=OLMO_EPS)(states), OlmoLayerNorm(WIDTH)(states))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_gated_norm_equals_the_library_bit_for_bit(dtype):
+    config = AXK2Config(hidden_size=WIDTH, rms_norm_eps=EPS, gated_norm_rank=RANK)
+    original = perturb(AXK2GatedRMSNorm(config)).to(dtype)
+    norm = GatedRMSNorm(WIDTH, rank=RANK, eps=EPS).to(dtype)
+    norm.load_state_dict(dict(zip(norm.state_dict(), original.state_dict().values(), strict=True)))
+    states = torch.randn(3, 5, WIDTH, dtype=dtype) * 4 + 1
+    assert torch.equal(norm(states), original(states))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_grouped_norm_is_a_norm_of_each_group(dtype):
+    states = torch.randn(3, 5, WIDTH, dtype=dtype) * 4 + 1
+    norm = perturb(GroupedRMSNorm(WIDTH, groups=4, eps=EPS)).to(dtype)
+    parts = []
+    for weight, part in zip(norm.weight.chunk(4), states.chunk(4, dim=-1), strict=True):
+        single = RMSNorm(WIDTH // 4, eps=EPS).to(dtype)
+        single.weight = nn.Parameter(weight)
+        parts.append(single(part))
+    assert torch.equal(norm(states), torch.cat(parts, dim=-1))
 
 
 def test_unit_offset_layer_norm_starts_as_the_plain_norm():

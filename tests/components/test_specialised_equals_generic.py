@@ -215,6 +215,13 @@ NORMS = (
 )
 RMS_NORMS = tuple(pair for pair in NORMS if pair[0] == "rms_norm")
 TEMPERATURES = tuple(("query_temperature", f"{form}_temperature") for form in ("log", "shifted_log", "power"))
+LINKED = (
+    *((component, name, {}) for component, name in NORMS),
+    ("rms_norm", "GatedRMSNorm", {"rank": 6}),
+    ("rms_norm", "GroupedRMSNorm", {"groups": 4}),
+)
+"""Those that fill slots, and those that stand in layers only, with their sizes."""
+
 ROTATIONS = tuple(
     ("apply_rotary", f"apply_rotary_pos_emb{kind}")
     for kind in ("", "_float32", "_interleaved", "_interleaved_float32", "_deinterleaved")
@@ -448,18 +455,18 @@ def test_specialised_equals_generic_where_sizes_differ_between_layers(case, monk
         assert_equal(case, facts, text, case.filled(facts), monkeypatch, per_layer_config={1: dict(case.differing)})
 
 
-@pytest.mark.parametrize("norm", NORMS, ids=[name for _, name in NORMS])
+@pytest.mark.parametrize("norm", LINKED, ids=[name for _, name, _ in LINKED])
 def test_linked_norm_equals_the_importable_one(norm):
-    component, name = norm
-    generic = perturb(getattr(module_of(component), name)(32, eps=1e-3))
-    linked = perturb(executed(text_of([Request(component, (name,))]))[name](32, eps=1e-3))
+    component, name, sizes = norm
+    generic = perturb(getattr(module_of(component), name)(32, **sizes, eps=1e-3))
+    linked = perturb(executed(text_of([Request(component, (name,))]))[name](32, **sizes, eps=1e-3))
     states = hidden_states(component_config())
     assert torch.equal(linked(states), generic(states))
     assert torch.equal(linked(states.bfloat16()), generic(states.bfloat16()))
 
 
 def test_every_component_class_is_tried():
-    tried = {case.name for case in CASES} | {name for _, name in NORMS}
+    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED}
     modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
     classes = {
         name

@@ -22,6 +22,7 @@ ENVIRONMENT = Environment(
     model={"d_model": 512, "name": "kestrel", "window": None},
     params={"kind": "mla", "window": None, "ratio": 2.5},
     layer_index=7,
+    layer_count=12,
 )
 
 
@@ -70,6 +71,7 @@ def run(text: str, environment: Environment = ENVIRONMENT) -> tuple[ScalarValue,
         ("${false and 1 / 0 > 1}", False),
         ("${1 < 2 <= 2 != 3}", True),
         ("${layer.index % 4 == 3}", True),
+        ("${(layer.index + 1) / layer.count}", 2 / 3),
         ("${params.kind == 'mla'}", True),
         ("${params.kind}", "mla"),
         ("${params.window == null}", True),
@@ -103,7 +105,7 @@ def test_values(text: str, value: ScalarValue) -> None:
         ("${let.widht}", "E0403", 6, 9, "`let.widht` is not defined"),
         ("${width}", "E0403", 6, 5, "`width` is not a name"),
         ("${model.width.x}", "E0403", 6, 13, "`model.width.x` is not a name"),
-        ("${layer.count}", "E0403", 6, 11, "`layer.count` is not a name"),
+        ("${layer.depth}", "E0403", 6, 11, "`layer.depth` is not a name"),
         ("${1 + ciel(2)}", "E0403", 10, 4, "`ciel` is not a function"),
         ("${1 + model.name}", "E0404", 10, 10, "arithmetic needs numbers, not a string"),
         ("${let.deep * 2}", "E0404", 6, 8, "arithmetic needs numbers, not a truth value"),

@@ -161,6 +161,7 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
+    "rank": [8, 16],
     "branches": [
         {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp"}},
         {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp", "input": "stream"}},
@@ -207,7 +208,8 @@ def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
             yield (block, name), (block, name), name, field, {}
     for axis in ("mixer", "ffn", "norm"):
         for word, kind in by_axis(axis).items():
-            chosen: dict[Path_, Any] = {(*TEMPLATE, axis): MOE if word == "moe" else {"type": word}}
+            needs = {"gated_rmsnorm": {"rank": 4}, "grouped_rmsnorm": {"groups": 2}}.get(word, {})
+            chosen: dict[Path_, Any] = {(*TEMPLATE, axis): MOE if word == "moe" else {"type": word, **needs}}
             level = kind.level_fields if kind.block is not None else kind.fields
             for name, field in level.items():
                 yield (axis, word, name), (*TEMPLATE, axis, name), name, field, chosen

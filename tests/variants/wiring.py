@@ -101,5 +101,16 @@ VARIANTS: dict[str, str] = {
         "  - {pattern: [routed, beside], repeat: 2}",
         rest="training_hints: {dropout: 0.1}",
     ),
+    "special_norms": spec(
+        "special_norms",
+        block(norm="type: gated_rmsnorm, rank: 8, ffn: {eps: 0.1}", name="gated")
+        + block(
+            norm="type: grouped_rmsnorm, groups: 4, mixer: {type: rmsnorm, eps: 0.2}",
+            residual="type: parallel, shared_norm: false",
+            name="grouped",
+        )
+        + block(norm="type: gated_rmsnorm, rank: 4, position: sandwich", name="narrow"),
+        "  - {pattern: [gated, grouped, narrow], layers: 4}\n  - template: narrow",
+    ),
 }
 """Specs by name."""

@@ -40,5 +40,5 @@ def norm_field(model: Model, name: str, key: str) -> str:
     for template in model.templates.values():
         for op in template.ops:
             if str(op.get("class")) == name and op.get(key) is not None:
-                return eps_field(op[key]["norm"])
+                return str(eps_field(op[key]["norm"]))
     return "rms_norm_eps"

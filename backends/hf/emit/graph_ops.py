@@ -5,17 +5,24 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import OWN_EPS, eps_field
+from eulerc.ir.numbers import own_field
 
 DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
 
 
 def norm_arguments(op: Op, model: Model) -> str:
     """What a norm's class is called with; a norm outside the layers may have a field of its own."""
-    own = OWN_EPS.get(op["module"])
-    field = own if own in model.numbers["fields"] else op.get("config", eps_field(op.name))
-    holder = "sizes" if field in model.differing else "config"
-    return f"config.hidden_size, eps={holder}.{field}"
+    sizes = {name: field.config for name, field in definition(op.name).fields.items() if field.role == "size"}
+    arguments = {**sizes, "eps": op.get("config", sizes["eps"])}
+    numbers = [f"{name}={_number(op, str(field), model)}" for name, field in arguments.items()]
+    return ", ".join(["config.hidden_size", *numbers])
+
+
+def _number(op: Op, name: str, model: Model) -> str:
+    """Where a number of a norm is found: the layers' field, or its own."""
+    own = own_field(op, name)
+    field = own if own in model.numbers["fields"] else name
+    return f"{'sizes' if field in model.differing else 'config'}.{field}"
 
 
 def base_ops(model: Model) -> tuple[Op, ...]:

@@ -166,6 +166,6 @@ class _Wiring:
         if following.name == "add" and following.operands[0].name == result and self.uses[result] == 1:
             self.names[result] = terms
             return
-        target = next(name for name in ("hidden_states", *names) if name not in self._live())
+        target = next(name for name in ("hidden_states", *terms.split(" + ")) if name not in self._live())
         self.emitter.line(f"{target} = {terms}")
         self.names[result] = target
