@@ -16,7 +16,17 @@ Ropes = Mapping[str, Op]
 Fields = Mapping[str, Field]
 
 QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps"}
-QUIET |= {"round", "precision", "float32", "interleaved", "float32_weight", "router_float32", "weights_dtype"}
+QUIET |= {
+    "round",
+    "precision",
+    "float32",
+    "interleaved",
+    "float32_weight",
+    "router_float32",
+    "weights_dtype",
+    "dtype",
+    "rounding",
+}
 """Attributes that do not belong in a picture: names in the generated file, and how numbers are rounded."""
 
 TIMES, DIVISION = "\N{MULTIPLICATION SIGN}", "\N{DIVISION SIGN}"
@@ -94,8 +104,9 @@ def phrase(name: str, value: Any, fields: Fields) -> str:
         return words
     if isinstance(value, dict):
         within = _within(fields.get(name))
-        inner = [phrase(key, item, within) for key, item in value.items() if not _is_empty(key, item, within)]
-        return f"{words} ({', '.join(inner)})" if inner else words
+        told = (pair for pair in value.items() if not _is_empty(*pair, within) and not _is_usual(*pair, within))
+        inner = ", ".join(phrase(*pair, within) for pair in told)
+        return f"{words} ({inner})" if inner else words
     if isinstance(value, list):
         return f"{words} {', '.join(map(shown, value)) if len(value) <= 4 else f'of {len(value)} values'}"
     if name.startswith("n_") or name == "experts":
@@ -112,6 +123,10 @@ def _words(name: str) -> str:
 def _is_empty(name: str, value: Any, fields: Fields) -> bool:
     is_for_training = name in fields and fields[name].role == "train"
     return name in QUIET or is_for_training or value is None or value is False
+
+
+def _is_usual(name: str, value: Any, fields: Fields) -> bool:
+    return name in fields and fields[name].default == value
 
 
 def _within(field: Field | None) -> Fields:
