@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
-from eulerc.ir.core import StateType
+from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Cost, LocalTensor, linear
-from eulerc.ir.fields import Block, Field, Flag, Integer
+from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer
 from eulerc.ir.tensors import Init
 
 INDEXER_FIELDS: dict[str, Field] = {
@@ -18,7 +18,14 @@ INDEXER_FIELDS: dict[str, Field] = {
 }
 
 INDEXER = Field(
-    Block(fields=INDEXER_FIELDS),
+    Either(
+        kinds=(
+            Choice(
+                meanings={"shared": "the keys that the indexer of an earlier layer has chosen, the last that has one"}
+            ),
+            Block(fields=INDEXER_FIELDS),
+        )
+    ),
     "Sparse attention: a small scorer chooses the keys of every query (DeepSeek-V3.2). Needs `mla` with a q_rank.",
     None,
 )
@@ -26,11 +33,13 @@ INDEXER = Field(
 
 def check_indexer(
     sizes: dict[str, Any], values: Values, context: ModelContext, report: Report
-) -> dict[str, Any] | None:
-    """The indexer of a latent attention of these sizes, checked against it; None without one."""
+) -> dict[str, Any] | str | None:
+    """The indexer of a latent attention of these sizes, checked against it; `shared`, or None without one."""
     given = values.get("indexer")
-    if given is None:
-        return None
+    if given is None or given == "shared":
+        if given is not None:
+            check_neighbours(sizes, values, context, report)
+        return None if given is None else "shared"
     indexer = {name: given.get(name, field.default) for name, field in INDEXER_FIELDS.items()}
     if sizes["q_rank"] is None:
         report.error(
@@ -85,7 +94,8 @@ def check_neighbours(sizes: dict[str, Any], values: Values, context: ModelContex
             secondary=((context.embedding.where("positional"), "alibi, set here"),),
             help="set positional to rope or none",
         )
-    if (values.get("indexer") or {}).get("interleaved") and not sizes["rope_dim"]:
+    given = values.get("indexer")
+    if isinstance(given, dict) and given.get("interleaved") and not sizes["rope_dim"]:
         report.error(
             "E0395",
             "interleaved where the indexer does not rotate",
@@ -93,6 +103,27 @@ def check_neighbours(sizes: dict[str, Any], values: Values, context: ModelContex
             "these layers have no rope",
             help="take interleaved out",
         )
+
+
+def check_order(layers: list[Op], report: Report) -> None:
+    """Whoever shares a choice comes after a layer that makes one."""
+    for layer in layers:
+        indexers = {op.get("indexer") == "shared": op for op in layer.ops if op.get("indexer") is not None}
+        if True in indexers:
+            report.error(
+                "E0397",
+                "a shared choice of keys before any indexer",
+                indexers[True].where("indexer"),
+                f"the first layer of {layer.symbol} has nothing to share",
+                help="let a layer with an indexer of its own come first",
+            )
+        if indexers:
+            return
+
+
+def own(indexer: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    """The indexer that a layer has itself."""
+    return indexer if isinstance(indexer, dict) else None
 
 
 def index_state(indexer: dict[str, Any] | None) -> tuple[StateType, ...]:

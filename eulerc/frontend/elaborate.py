@@ -20,6 +20,7 @@ from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
+from eulerc.ir.indexing import check_order
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
 
@@ -59,6 +60,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     names = templates.instances_of(layers)
     templates.check_unused({layer.template for layer in layers})
     check_together(templates.ops(), context, report)
+    check_order([templates.op(name) for name in names if name is not None], report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)

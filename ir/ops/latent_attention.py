@@ -24,6 +24,7 @@ from eulerc.ir.indexing import (
     index_sizes,
     index_state,
     index_tensors,
+    own,
 )
 from eulerc.ir.positions import resolve_rope
 from eulerc.ir.tensors import Init
@@ -84,6 +85,7 @@ class LatentAttention(Definition):
         "scales": None,
         "gate": None,
         "indexer": None,
+        "hands_on": False,
         "rope": None,
         "alibi": False,
     }
@@ -121,7 +123,7 @@ class LatentAttention(Definition):
         check_parts(sizes, values, report)
         indexer = check_indexer(sizes, values, context, report)
         attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
-        attributes |= {"indexer": indexer, "rope": rope, "alibi": context.positional == "alibi"}
+        attributes |= {"indexer": indexer, "rope": rope, "alibi": context.positional == "alibi", "hands_on": False}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
@@ -130,7 +132,7 @@ class LatentAttention(Definition):
         states = [StateType("latent", ("b", 1, grows, op["kv_rank"]))]
         if op["rope_dim"]:
             states.append(StateType("rope_key", ("b", 1, grows, op["rope_dim"])))
-        return (*states, *index_state(cls.option(op, "indexer")))
+        return (*states, *index_state(own(cls.option(op, "indexer"))))
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
@@ -150,7 +152,7 @@ class LatentAttention(Definition):
         tensors += linear("o_proj", op["n_heads"] * op["v_dim"], hidden_size, op["out_bias"], std)
         if cls.option(op, "gate") is not None:
             tensors += linear("g_proj", hidden_size, gate_width(op), False, std)
-        tensors += index_tensors(cls.option(op, "indexer"), hidden_size, op["q_rank"], std)
+        tensors += index_tensors(own(cls.option(op, "indexer")), hidden_size, op["q_rank"], std)
         return tuple(tensors)
 
     @classmethod
@@ -162,7 +164,7 @@ class LatentAttention(Definition):
         linear = into_query + hidden_size * (op["kv_rank"] + op["rope_dim"]) + op["n_heads"] * op["v_dim"] * hidden_size
         if cls.option(op, "gate") is not None:
             linear += hidden_size * gate_width(op)
-        index = index_cost(cls.option(op, "indexer"), hidden_size, op["q_rank"])
+        index = index_cost(own(cls.option(op, "indexer")), hidden_size, op["q_rank"])
         pairs = op["n_heads"] * (query + op["v_dim"]) + index.attention
         return Cost(linear + index.linear, pairs, op["window"], expanded)
 
@@ -178,14 +180,16 @@ class LatentAttention(Definition):
             "rope_key_norm": cls.option(op, "rope_key_norm"),
             "latent_gate": gate and gate["over"],
             "gate_in_float32": bool(gate and gate["float32"]),
-            "indexer": indexer is not None,
+            "indexer": "own" if own(indexer) is not None else indexer,
+            "hands_on": cls.option(op, "hands_on"),
         }
         slots = attention_slots(op)
         if normed(op):
             slots["latent_norm"] = Op("norm.rms", attributes={"eps": op["norm_eps"]})
-        if indexer is not None and op["rope"] is not None:
-            slots["index_rotation"] = (indexer["interleaved"], op["rope"]["precision"])
-        parts = () if indexer is None else ("Indexer",)
+        chooser = own(indexer)
+        if chooser is not None and op["rope"] is not None:
+            slots["index_rotation"] = (chooser["interleaved"], op["rope"]["precision"])
+        parts = () if chooser is None else ("Indexer",)
         return ClassBinding("latent_attention", "LatentAttention", facts, slots, base="Attention", parts=parts)
 
     @classmethod
@@ -193,7 +197,7 @@ class LatentAttention(Definition):
         fields = attention_config(cls, op)
         if normed(op):
             fields["latent_norm_eps"] = op["norm_eps"]
-        fields |= index_sizes(cls.option(op, "indexer"))
+        fields |= index_sizes(own(cls.option(op, "indexer")))
         return {**fields, "head_dim": op["rope_dim"] or op["nope_dim"]}
 
 

@@ -9,6 +9,7 @@ from attrs import frozen
 from eulerc.ir.core import Module
 from eulerc.ir.definition import definitions
 from eulerc.ir.passes.expand import expand
+from eulerc.ir.passes.hand_on import hand_on
 from eulerc.ir.passes.hoist import hoist
 from eulerc.ir.passes.plan import plan
 from eulerc.ir.passes.simplify import simplify
@@ -28,6 +29,7 @@ class Pass:
 PIPELINE = (
     Pass(expand, "arch", "layers", "first: all other passes read graphs"),
     Pass(simplify, "layers", "layers", "before anything is shared, named or counted: less to look at"),
+    Pass(hand_on, "layers", "layers", "before classes are formed: it changes what they return"),
     Pass(hoist, "layers", "layers", "before classes are formed: tables belong to the model"),
     Pass(plan, "layers", "module", "last: classes and config fields need the final ops"),
 )

@@ -82,6 +82,10 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     }
 
 
+def latent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    return {**attention_inputs(config), "index_mask": causal_mask(torch.float32, window=3)}
+
+
 def indexer_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(3)
     q_latent = torch.randn(BATCH, LENGTH, config.per_layer_config[1].q_lora_rank, generator=generator)
@@ -234,7 +238,7 @@ def groups_are_scored(facts: Facts) -> bool:
 
 
 def latent_slots(facts: Facts) -> dict[str, tuple[str, str]]:
-    rotates = facts["indexer"] and facts["rope"]
+    rotates = facts["indexer"] == "own" and facts["rope"]
     rotation = {"apply_index_rotary_pos_emb": ("apply_rotary", "apply_rotary_pos_emb")} if rotates else {}
     return eager_slot(facts) | rotation
 
@@ -242,9 +246,10 @@ def latent_slots(facts: Facts) -> dict[str, tuple[str, str]]:
 def latent_is_legal(facts: Facts) -> bool:
     return (
         (facts["rope"] or not (facts["rope_mscale"] or facts["rope_key_norm"]))
-        and (facts["q_lora_rank"] is not None or not (facts["indexer"] or facts["latent_scales"] == "queries"))
+        and (facts["q_lora_rank"] is not None or not (facts["indexer"] == "own" or facts["latent_scales"] == "queries"))
         and (facts["latent_gate"] is not None or not facts["gate_in_float32"])
-        and (facts["sliding_window"] is None or not facts["indexer"])
+        and (facts["sliding_window"] is None or facts["indexer"] is None)
+        and (facts["indexer"] == "own" or not facts["hands_on"])
     )
 
 
@@ -269,7 +274,7 @@ CASES = (
     Case(
         "latent_attention",
         "LatentAttention",
-        attention_inputs,
+        latent_inputs,
         ATTENTION_FACTS
         | {
             "attention_bias": FLAG,
@@ -280,12 +285,13 @@ CASES = (
             "rope_key_norm": FLAG,
             "latent_gate": (None, "head", "element"),
             "gate_in_float32": FLAG,
-            "indexer": FLAG,
+            "indexer": (None, "own", "shared"),
+            "hands_on": FLAG,
         },
         slots={"LatentNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
         legal=latent_is_legal,
         filled=latent_slots,
-        dropped=without_rope,
+        dropped=lambda facts: without_rope(facts) | (set() if facts["indexer"] == "shared" else {"index_mask"}),
         config=lambda facts: {"v_head_dim": 6, **({"rope_parameters": YARN} if facts["rope_mscale"] else {})},
         differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
     ),

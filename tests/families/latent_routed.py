@@ -1,11 +1,11 @@
-"""Families with latent attention before routed experts: DeepSeek-V2 and V3.2, GLM-4.7 Flash."""
+"""Families with latent attention before routed experts: DeepSeek-V2 and V3.2, GLM-4.7 Flash, A.X-K1, GLM-5."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, UNTIED
-from tests.families.harness import GONE, Case, Family, Feature
+from tests.families.harness import GONE, Case, Family, Feature, Rename
 from tests.families.llama_like import BIASED
 from tests.families.routed import DEEPSEEK_SIZES, EXPERTS, MLA, YARN, deepseek
 from tests.families.specs import block, document
@@ -199,5 +199,129 @@ DEEPSEEK_V32 = Family(
         Feature("group limit", {f"{MOE}.groups": GONE}),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="sparse"),
         Feature("yarn", {"embedding.rope.scaling": GONE}, case="sparse"),
+    ),
+)
+
+AFTER_EXPERTS = {"ffn": {"type": "rmsnorm", "position": "sandwich"}}
+AXK1_SIZES = {**GLM4_MOE_LITE_SIZES, "mlp_layer_types": ["dense", "sparse", "sparse"]}
+AXK1 = Family(
+    name="axk1",
+    config="AXK1Config",
+    model="AXK1ForCausalLM",
+    renames=(Rename(r"(.*)\.mlp\.post_mlp_layernorm\.(\w+)", (r"\1.post_feedforward_layernorm.\2",)),),
+    cases={
+        "base": Case(
+            document(
+                "axk1_tiny",
+                {
+                    "dense": block({"mla": MLA}),
+                    "sparse": block({"mla": MLA}, {"type": "moe", "moe": EXPERTS}, AFTER_EXPERTS),
+                },
+                [{"template": "dense"}, {"template": "sparse", "repeat": 2}],
+                model={"n_kv_heads": 4},
+                embedding={"rope": {"interleaved": True, "scaling": {"type": "yarn", **YARN}}},
+                head=UNTIED,
+            ),
+            {**AXK1_SIZES, "rope_parameters": {"rope_type": "yarn", "rope_theta": 10000.0, **YARN}},
+        ),
+        "halves": Case(
+            document(
+                "axk1_halves",
+                {
+                    "sparse": block(
+                        {"mla": MLA, **BIASED}, {"type": "moe", "moe": {**EXPERTS, "normalize": False}}, AFTER_EXPERTS
+                    )
+                },
+                [{"template": "sparse", "repeat": 2}],
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": {"theta": 50000.0}},
+            ),
+            {
+                **AXK1_SIZES,
+                "num_hidden_layers": 2,
+                "mlp_layer_types": ["sparse", "sparse"],
+                "norm_topk_prob": False,
+                "attention_bias": True,
+                "rope_interleave": False,
+                "rms_norm_eps": 0.01,
+                "tie_word_embeddings": True,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
+            },
+        ),
+    },
+    features=(
+        Feature("norm after the experts", {"layer_templates.sparse.norm": {}}),
+        Feature("interleaved rope", {"embedding.rope.interleaved": False}),
+        Feature("mscale of the scores", {"embedding.rope.scaling.mscale_all_dim": GONE}),
+        Feature("norms on the latents", {f"{ATTENTION}.mla.norms": False}),
+        Feature("group limit", {f"{MOE}.groups": GONE}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("half-split rope", {"embedding.rope.interleaved": True}, case="halves"),
+        Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="halves"),
+        Feature("weights left undivided", {f"{MOE}.normalize": True}, case="halves"),
+        Feature("eps", {"model.norm_eps": GONE}, case="halves"),
+    ),
+)
+
+CHOOSING = {"mla": MLA, "indexer": {**INDEXER, "interleaved": True, "top_k": 5}}
+SHARING = {"mla": MLA, "indexer": "shared"}
+GLM_SIZES = {**DEEPSEEK_V32_SIZES, "n_group": 1, "topk_group": 1, "index_topk": 5, "first_k_dense_replace": 1}
+GLM_EXPERTS = {"type": "moe", "moe": {**EXPERTS, "groups": {"count": 1, "limit": 1}}}
+GLM_MOE_DSA = Family(
+    name="glm_moe_dsa",
+    config="GlmMoeDsaConfig",
+    model="GlmMoeDsaForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "glm_moe_dsa_tiny",
+                {
+                    "dense": block(CHOOSING),
+                    "choosing": block(CHOOSING, GLM_EXPERTS),
+                    "sharing": block(SHARING, GLM_EXPERTS),
+                },
+                [{"template": "dense"}, {"pattern": ["sharing", "sharing", "choosing", "sharing"]}],
+                model={"n_kv_heads": 4, "norm_eps": 1.0e-5},
+                embedding={"rope": {"interleaved": True}},
+                head=UNTIED,
+            ),
+            {
+                **GLM_SIZES,
+                "num_hidden_layers": 5,
+                "indexer_types": ["full", "shared", "shared", "full", "shared"],
+                "rms_norm_eps": 1.0e-5,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        ),
+        "full": Case(
+            document(
+                "glm_moe_dsa_full",
+                {"dense": block({**CHOOSING, **BIASED})},
+                [{"template": "dense", "repeat": 2}],
+                model={"n_kv_heads": 4, "norm_eps": 0.01},
+                embedding={"rope": {"interleaved": True, "theta": 50000.0}},
+            ),
+            {
+                **GLM_SIZES,
+                "num_hidden_layers": 2,
+                "mlp_layer_types": ["dense", "dense"],
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "tie_word_embeddings": True,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 50000.0},
+            },
+        ),
+    },
+    features=(
+        Feature("shared choice", {"layer_templates.sharing.mixer.attention.indexer": GONE}),
+        Feature(
+            "interleaved rope in the indexer", {"layer_templates.choosing.mixer.attention.indexer.interleaved": False}
+        ),
+        Feature("interleaved rope", {"embedding.rope.interleaved": False}),
+        Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("number of chosen keys", {f"{ATTENTION}.indexer.top_k": 6}, case="full"),
+        Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="full"),
+        Feature("eps", {"model.norm_eps": GONE}, case="full"),
+        Feature("tied head", {"head": UNTIED}, case="full", shows="gradients"),
     ),
 )

@@ -115,7 +115,7 @@ VALUES: dict[str, list[Any]] = {
         {"norm_eps": 0.25},
         {"norm_weight": True},
     ],
-    "indexer": [INDEXER, {**INDEXER, "interleaved": True}],
+    "indexer": ["shared", INDEXER, {**INDEXER, "interleaved": True}],
     "latent_dim": [16],
     "rope": [
         {"theta": 500.0},

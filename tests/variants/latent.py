@@ -34,6 +34,18 @@ VARIANTS: dict[str, str] = {
         "  - template: dense\n  - {template: sparse, repeat: 2}",
         embedding=f"  positional: rope\n  rope: {{scaling: {YARN}}}",
     ),
+    "indices_shared": spec(
+        "indices_shared",
+        block(f"mla: {{{SIZES}}}, {GLM_INDEXER}, rope: {{interleaved: true}}", name="choosing")
+        + block(
+            f"mla: {{{SIZES}}}, indexer: shared, rope: {{interleaved: true}}",
+            DEEPSEEK_MOE,
+            "position: sandwich",
+            name="sharing",
+        )
+        + block("window: 6, n_kv_heads: 2", residual="type: parallel", name="local"),
+        "  - {pattern: [choosing, sharing, local, sharing]}\n  - {pattern: [choosing, sharing]}",
+    ),
     "indexed_beside_windows": spec(
         "indexed_mixed",
         block(f"mla: {WHOLE}, {GLM_INDEXER}, n_kv_heads: 2", norm="position: sandwich", name="indexed")

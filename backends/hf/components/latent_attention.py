@@ -96,7 +96,7 @@ class LatentAttention(nn.Module):
             self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads, bias=False)
         elif config.latent_gate == "element":
             self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads * self.v_head_dim, bias=False)
-        if config.indexer:
+        if config.indexer == "own":
             self.indexer = Indexer(config, layer_idx)
 
     def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,8 +117,9 @@ class LatentAttention(nn.Module):
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None,
         past_key_values: Cache | None = None,
+        index_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> tuple[torch.Tensor | None, ...]:
         batch_size, seq_length = hidden_states.shape[:-1]
         query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
         if self.config.q_lora_rank is None:
@@ -161,7 +162,7 @@ class LatentAttention(nn.Module):
             kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
         key_states, value_states = self.expand_kv(kv_nope, k_rot)
 
-        if self.config.indexer:
+        if self.config.indexer == "own":
             if self.config.rope:
                 attention_mask = self.indexer(
                     q_latent,
@@ -172,6 +173,8 @@ class LatentAttention(nn.Module):
                 )
             else:
                 attention_mask = self.indexer(q_latent, hidden_states, attention_mask, past_key_values)
+        elif self.config.indexer == "shared":
+            attention_mask = index_mask
 
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation,
@@ -201,4 +204,6 @@ class LatentAttention(nn.Module):
                 attn_output = attn_output * torch.sigmoid(gate)
         attn_output = attn_output.reshape(batch_size, seq_length, -1).contiguous()
         attn_output = self.o_proj(attn_output)
+        if self.config.hands_on:
+            return attn_output, attn_weights, attention_mask
         return attn_output, attn_weights

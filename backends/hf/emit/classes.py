@@ -80,6 +80,8 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     facts = op["facts"]
     if facts.get("rope") is False:
         names.add("position_embeddings")
+    if facts.get("indexer") != "shared":
+        names.add("index_mask")
     if facts.get("takes_intermediate_size") is False:
         names.add("intermediate_size")
     return frozenset(names)

@@ -95,6 +95,11 @@ class Model:
         return "indexed_attention" in self.kinds
 
     @cached_property
+    def shares_choices(self) -> bool:
+        """Whether layers pass a mask on that an indexer has narrowed."""
+        return any(op.get("indexer") == "shared" for op in self.mixers)
+
+    @cached_property
     def windows_differ(self) -> bool:
         return "sliding_window" in self.differing
 

@@ -73,10 +73,13 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     ]
     if not model.ropes:
         del parameters[2]
+    if model.shares_choices:
+        parameters.insert(-1, "index_mask: torch.Tensor | None = None")
     with emitter.indent("def forward("):
         for parameter in parameters:
             emitter.line(f"{parameter},")
-    with emitter.indent(") -> torch.Tensor:"):
+    result = "tuple[torch.Tensor, torch.Tensor | None]" if model.shares_choices else "torch.Tensor"
+    with emitter.indent(f") -> {result}:"):
         _Wiring(emitter, model, template).print()
 
 
@@ -111,7 +114,8 @@ class _Wiring:
     def print(self) -> None:
         for index, op in enumerate(self.body.ops):
             if op.name == "yield":
-                self.emitter.line(f"return {self.names[op.operands[0].name]}")
+                more = ", index_mask" if self.model.shares_choices else ""
+                self.emitter.line(f"return {self.names[op.operands[0].name]}{more}")
             elif op.name == "add":
                 self._add(op, index)
             else:
@@ -150,7 +154,8 @@ class _Wiring:
                 f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
             )
         elif axis == "mixer":
-            self.emitter.call(f"{target}, _ = self.{op['module']}", self._mixer_arguments(op, source))
+            targets = f"{target}, _, index_mask" if op.get("hands_on") else f"{target}, _"
+            self.emitter.call(f"{targets} = self.{op['module']}", self._mixer_arguments(op, source))
         else:
             self.emitter.line(f"{target} = self.{op['module']}({source})")
 
