@@ -250,12 +250,20 @@ AXK1 = Family(
         ),
     },
     features=(
-        Feature("norm after the experts", {"layer_templates.sparse.norm": {}}),
+        Feature("norm after the experts", {"layer_templates.sparse.norm.ffn": GONE}),
         Feature("interleaved rope", {"embedding.rope.interleaved": False}),
         Feature("mscale of the scores", {"embedding.rope.scaling.mscale_all_dim": GONE}),
         Feature("norms on the latents", {f"{ATTENTION}.mla.norms": False}),
         Feature("group limit", {f"{MOE}.groups": GONE}),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("routed scale", {f"{MOE}.scale": GONE}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("router in float32", {f"{MOE}.router_float32": False}, shows="bfloat16"),
+        Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("yarn", {"embedding.rope.scaling": GONE}),
+        Feature("rope theta", {"embedding.rope.theta": GONE}, case="halves"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="halves"),
         Feature("half-split rope", {"embedding.rope.interleaved": True}, case="halves"),
         Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="halves"),
         Feature("weights left undivided", {f"{MOE}.normalize": True}, case="halves"),
@@ -266,7 +274,7 @@ AXK1 = Family(
 CHOOSING = {"mla": MLA, "indexer": {**INDEXER, "interleaved": True, "top_k": 5}}
 SHARING = {"mla": MLA, "indexer": "shared"}
 GLM_SIZES = {**DEEPSEEK_V32_SIZES, "n_group": 1, "topk_group": 1, "index_topk": 5, "first_k_dense_replace": 1}
-GLM_EXPERTS = {"type": "moe", "moe": {**EXPERTS, "groups": {"count": 1, "limit": 1}}}
+GLM_EXPERTS = {"type": "moe", "moe": {name: value for name, value in EXPERTS.items() if name != "groups"}}
 GLM_MOE_DSA = Family(
     name="glm_moe_dsa",
     config="GlmMoeDsaConfig",
@@ -319,6 +327,14 @@ GLM_MOE_DSA = Family(
         ),
         Feature("interleaved rope", {"embedding.rope.interleaved": False}),
         Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("routed scale", {f"{MOE}.scale": GONE}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("router in float32", {f"{MOE}.router_float32": False}, shows="bfloat16"),
+        Feature("weights divided by their sum", {f"{MOE}.normalize": False}),
+        Feature("rope theta", {"embedding.rope.theta": GONE}, case="full"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="full"),
         Feature("number of chosen keys", {f"{ATTENTION}.indexer.top_k": 6}, case="full"),
         Feature("biases into the latents", {f"{ATTENTION}.qkv_bias": False}, case="full"),
         Feature("eps", {"model.norm_eps": GONE}, case="full"),
