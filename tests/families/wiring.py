@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.families.dense import GPT2
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
-from tests.families.layouts import halves
+from tests.families.layouts import halves, triples
 from tests.families.learned_positions import AFTER, OPT_SIZES, positioned, shared_names
 from tests.families.specs import BIASED, LIBRARY, block, default_rope, document
 
@@ -337,5 +337,72 @@ MINIMAX_FULL = Family(
         Feature("weights divided by their sum", {f"{FFN}.moe.normalize": False}),
         Feature("eps", {f"{NORM}.eps": GONE}),
         Feature("load-balancing loss", {f"{FFN}.moe.load_balance_coef": 0.0}, shows="loss"),
+    ),
+)
+
+OTHER_WORDS = ("intermediate_size", "num_key_value_heads")
+JAPANESE_SIZES = {name: value for name, value in LIBRARY.items() if name not in OTHER_WORDS}
+JAPANESE = Family(
+    name="gpt_neox_japanese",
+    config="GPTNeoXJapaneseConfig",
+    model="GPTNeoXJapaneseForCausalLM",
+    rounding="the library adds the last attention's bias after rounding, and scales scores within the product",
+    cases={
+        name: Case(
+            document(
+                f"japanese_{name}",
+                {"block": block({"rope": rope}, {"type": "mlp", "activation": activation, "mlp_ratio": 2}, norm)},
+                [{"template": "block", "repeat": 4, "override_at": [{"layers": 3, "attention": {"out_bias": True}}]}],
+                model={"n_kv_heads": 4},
+            ),
+            {
+                **{
+                    key: value
+                    for key, value in LIBRARY.items()
+                    if key not in ("intermediate_size", "num_key_value_heads")
+                },
+                "intermediate_multiple_size": 2,
+                "attention_dropout": 0.0,
+                **original,
+            },
+        )
+        for name, rope, activation, norm, original in (
+            ("base", {"theta": 10000.0}, "gelu", {"type": "layernorm"}, {}),
+            (
+                "partial",
+                {"theta": 500.0, "partial": 0.5},
+                "relu",
+                {"type": "layernorm", "eps": 0.01},
+                {
+                    "rope_parameters": default_rope(500.0, partial_rotary_factor=0.5),
+                    "hidden_act": "relu",
+                    "layer_norm_eps": 0.01,
+                },
+            ),
+        )
+    },
+    renames=(
+        Rename(r"gpt_neox_japanese\.embed_in\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"gpt_neox_japanese\.final_layer_norm\.(\w+)", (r"model.norm.\1",)),
+        Rename(
+            r"gpt_neox_japanese\.(.*)\.attention\.query_key_value\.weight",
+            tuple(rf"model.\1.self_attn.{part}_proj.weight" for part in "qkv"),
+            triples,
+        ),
+        Rename(r"gpt_neox_japanese\.(.*)\.attention\.dense\.weight", (r"model.\1.self_attn.o_proj.weight",)),
+        Rename(r"gpt_neox_japanese\.(.*)\.attention\.dense_bias", (r"model.\1.self_attn.o_proj.bias",)),
+        Rename(r"gpt_neox_japanese\.(.*)\.mlp\.dense_h_to_4h\.weight", (r"model.\1.mlp.up_proj.weight",)),
+        Rename(r"gpt_neox_japanese\.(.*)\.mlp\.dense_4h_to_h\.weight", (r"model.\1.mlp.down_proj.weight",)),
+        Rename(r"gpt_neox_japanese\.(.*_layernorm)\.(\w+)", (r"model.\1.\2",)),
+        Rename(r"embed_out\.weight", ("lm_head.weight",)),
+    ),
+    features=(
+        Feature("bias of the last attention only", {"layer_schedule": [{"template": "block", "repeat": 4}]}),
+        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("eps", {f"{NORM}.eps": GONE}, case="partial"),
+        Feature("partial rotation", {f"{ATTENTION}.rope.partial": GONE}, case="partial"),
+        Feature("theta", {f"{ATTENTION}.rope.theta": 10000.0}, case="partial"),
+        Feature("activation", {f"{FFN}.activation": "gelu"}, case="partial"),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
     ),
 )
