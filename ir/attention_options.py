@@ -249,6 +249,7 @@ def option_facts(op: Op) -> dict[str, Any]:
         "qk_norm": norm and norm["over"],
         "norm_after_rope": norm is not None and norm.get("place") == "after_rope",
         "stepwise_projections": has_steps(op),
+        "rope_negated": op["rope"] is not None and bool(op["rope"].get("negated")),
     }
 
 

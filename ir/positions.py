@@ -67,6 +67,7 @@ ROPE_FIELDS: dict[str, Field] = {
     "theta": Field(_POSITIVE, "Base of the wavelengths.", 10000.0),
     "partial": Field(Number(0, 1, exclusive=True), "Share of each head that rotates; the rest passes through.", 1.0),
     "interleaved": Field(Flag(), "Rotate neighbouring pairs (GPT-J) instead of halves (GPT-NeoX).", False),
+    "negated": Field(Flag(), "Rotate the other way, by the negative angle (nanochat).", False),
     "precision": Field(
         Choice(
             meanings={
@@ -99,11 +100,18 @@ def _plain(rope: dict[str, Any]) -> dict[str, Any]:
     scaling = rope["scaling"]
     if scaling is not None:
         scaling = {name: value for name, value in scaling.items() if value is not None}
+    if not rope.get("negated"):
+        rope = {name: value for name, value in rope.items() if name != "negated"}
     return {**rope, "theta": float(rope["theta"]), "partial": float(rope["partial"]), "scaling": scaling}
 
 
-def resolve_rope(values: Values, context: ModelContext, head_dim: int, report: Report) -> dict[str, Any] | None:
-    """The rope of one mixer: its own `rope` over the model-wide one; None without rotation."""
+def resolve_rope(
+    values: Values, context: ModelContext, head_dim: int, report: Report, *, may_negate: bool = False
+) -> dict[str, Any] | None:
+    """The rope of one mixer: its own `rope` over the model-wide one; None without rotation.
+
+    Mixers with `may_negate` rotate by negative angles where the rope says so; others refuse it.
+    """
     own = values.get("rope")
     if own == "none" or (own is None and context.positional != "rope"):
         return None
@@ -120,6 +128,14 @@ def resolve_rope(values: Values, context: ModelContext, head_dim: int, report: R
         check_scaling(own["scaling"], "rope.scaling", values, report)
     rope = _plain({**rope_defaults(context), **(own or {})})
     check_rotary(rope, int(head_dim), values, context, report)
+    if "negated" in rope and not may_negate:
+        report.error(
+            "E0365",
+            "a negated rope outside plain attention",
+            values.where("rope.negated") if own is not None else context.embedding.where("rope.negated"),
+            "only plain attention rotates the other way",
+            help="take negated out, or give these layers a rope of their own",
+        )
     return rope
 
 

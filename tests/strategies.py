@@ -101,6 +101,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
 SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "update_rate", "target_imbalance")
 
 UNDRAWN = {
+    "embedding.rope.negated": "latent layers would refuse it",
     "mixer.attention.attention_sinks.n_per_head": "only one sink a head has a meaning",
     "expect.parameters": "known after compiling only",
     "expect.active_parameters": "known after compiling only",
@@ -234,7 +235,7 @@ def written_rope(world: World, drawn: Drawn) -> Drawn:
 def rope(world: World) -> Drawn:
     """A `rope` block: that of the whole model, or one that a template lays over it."""
     draw = world.draw
-    drawn: Drawn = draw(some_of(ROPE_FIELDS, without=("scaling", "precision")))
+    drawn: Drawn = draw(some_of(ROPE_FIELDS, without=("scaling", "precision", "negated")))
     if world.float32_tables:
         drawn["precision"] = "float32"
     elif draw(st.booleans()):
@@ -372,6 +373,8 @@ def plain(world: World) -> Drawn:
     if draw(st.booleans()):
         drawn["qk_norm"] = draw(st.one_of(st.sampled_from(["head", "full"]), qk_norms()))
     own_rope(world, drawn)
+    if isinstance(drawn.get("rope"), dict) and draw(st.booleans()):
+        drawn["rope"]["negated"] = True
     drawn |= attention_options(draw, drawn)
     after_rope(world, drawn)
     return drawn

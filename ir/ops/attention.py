@@ -137,7 +137,7 @@ class Attention(Definition):
         attributes = {**heads, **plain_options(values)}
         attributes |= resolve_options(values, heads["head_dim"], context, report)
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
-        attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)
+        attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report, may_negate=True)
         check_norm_place(attributes, values, report)
         attributes["alibi"] = context.positional == "alibi"
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)

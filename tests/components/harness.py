@@ -60,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "temperature_rounding": None,
     "norm_after_rope": False,
     "stepwise_projections": False,
+    "rope_negated": False,
     "score_dtype": "model",
     "attention_out_bias": False,
     "attention_dropout": 0.0,

@@ -166,6 +166,7 @@ OPTION_FACTS: dict[str, tuple[Any, ...]] = {
     "query_temperature": (None, "log", "shifted_log", "power"),
     "temperature_rounding": (None, "none", "dtype"),
     "stepwise_projections": FLAG,
+    "rope_negated": FLAG,
 }
 STEPS = ("v_head_dim", "key_is_value", "value_norm", "clip_qkv", "key_multiplier", "value_multiplier")
 
@@ -176,6 +177,7 @@ def options_agree(facts: Facts) -> bool:
     steps = any(facts[name] for name in STEPS) or facts["qk_norm"] == "heads" or gate == "query"
     return (
         facts["stepwise_projections"] == steps
+        and (facts["rope"] or not facts["rope_negated"])
         and (not facts["norm_after_rope"] or (facts["rope"] and facts["qk_norm"] == "head"))
         and not (facts["key_is_value"] and (facts["v_head_dim"] or facts["value_bias"]))
         and (facts["attention_sinks"] is None) == (facts["sink_placement"] is None)

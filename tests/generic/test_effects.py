@@ -122,6 +122,7 @@ VALUES: dict[str, list[Any]] = {
         {"partial": 0.5},
         {"interleaved": True},
         {"precision": "float32"},
+        {"negated": True},
         {"scaling": {"type": "linear", "factor": 2.0}},
     ],
     "rope_scaling": [{"type": "linear", "factor": 2.0}, YARN],

@@ -36,7 +36,10 @@ VARIANTS: dict[str, str] = {
     ),
     "norm_after_rope": spec(
         "norm_after_rope",
-        block("qk_norm: {place: after_rope, weight: false}, k_eq_v: true, v_norm: {}, window: 6", name="local")
+        block(
+            "qk_norm: {place: after_rope, weight: false}, rope: {negated: true}, k_eq_v: true, v_norm: {}, window: 6",
+            name="local",
+        )
         + block(
             "qk_norm: {over: heads, eps: 0.01}, k_eq_v: true, head_dim: 32, n_heads: 2, "
             "temperature: {scale: 0.3, length: 3, rounding: dtype}",

@@ -180,6 +180,9 @@ class Attention(nn.Module):
 
         if self.config.rope:
             cos, sin = position_embeddings
+            if self.config.rope_negated:
+                # The other way round: cosines stay, sines change their sign
+                sin = -sin
             query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
         if self.config.norm_after_rope:
             query_states = self.q_norm(query_states)
