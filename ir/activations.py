@@ -29,3 +29,6 @@ ACTIVATIONS = (
 
 GATED_NAMES = {"swiglu": "silu", "geglu": "gelu", "reglu": "relu", "glu": "sigmoid"}
 """Names of whole gated units, and the activation of their gate."""
+
+XIELU = "xielu"
+"""An activation with parameters: a module of its own."""

@@ -15,14 +15,13 @@ from eulerc.frontend import blocks
 from eulerc.ir.activations import ACTIVATIONS
 from eulerc.ir.attention_options import GATE_FIELDS, OPTIONS, SINK_FIELDS, TEMPERATURE_FIELDS
 from eulerc.ir.definition import by_axis, definition
-from eulerc.ir.feed_forward import LEVEL_FIELDS
 from eulerc.ir.fields import Choice, Field, Flag, Kind
 from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
-from eulerc.ir.ops.sparse_moe import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
+from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.reference import keys
 
 Spec = dict[str, Any]
@@ -32,6 +31,8 @@ Draw = Any
 VOCABULARY = 99
 LENGTH = 64
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="$"), min_size=1, max_size=9)
+
+RMS_NORMS: list[Drawn] = [{"weight": False}, {"unit_offset": True}, {"float32_weight": True}]
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "vocab_size": st.just(VOCABULARY),
@@ -95,6 +96,16 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "router_init_std": st.just(0.05),
     "router_aux_loss_coef": st.sampled_from([0, 0.02]),
     "activation": st.sampled_from(ACTIVATIONS),
+    "normalize": st.sampled_from([False, True, {"eps": 0.01}, {"floor": 0.5}, {"power": 2}]),
+    "router_softcap": st.just(3.0),
+    "latent_size": st.sampled_from([8, 12]),
+    "identity_experts": st.integers(1, 2),
+    "bias": st.sampled_from([False, True, {"up": True}, {"down": True, "up": False}]),
+    "clamp": st.sampled_from([{"limit": 2.0}, {"limit": 1, "alpha": 1.7}, {"limit": 3.0, "offset": True}]),
+    "inner_norm": st.sampled_from([False, True, {"eps": 0.01}, {"type": "layernorm", "bias": False}, *RMS_NORMS]),
+    "gate_multiplier": st.sampled_from([0.5, -1.5]),
+    "down_multiplier": st.sampled_from([0.5, 2]),
+    "activation_sparsity": st.sampled_from([0.5, 0.9]),
 }
 """By name of the key: values for a tiny model."""
 
@@ -116,7 +127,7 @@ def all_keys() -> set[str]:
 
 def value(name: str, kind: Kind) -> st.SearchStrategy[Any]:
     """Values of one key."""
-    if name in VALUES:
+    if name in VALUES and not isinstance(kind, Flag):
         return VALUES[name]
     if name in SHARES:
         return st.sampled_from([0, 0.5, 1])
@@ -536,13 +547,19 @@ def feed_forward(world: World, with_let: bool) -> Drawn:
     kind = draw(st.sampled_from(list(by_axis("ffn"))))
     if kind == "parallel":
         return branches(world)
-    drawn: Drawn = {"type": kind, **draw(some_of(LEVEL_FIELDS))}
-    if kind != "mlp" and draw(st.booleans()):
-        drawn["activation"] = draw(st.sampled_from(["swiglu", "geglu", "reglu", "glu"]))
+    drawn: Drawn = {"type": kind, **draw(some_of(by_axis("ffn")[kind].level_fields))}
+    if kind == "gated_mlp" and draw(st.booleans()):
+        drawn["activation"] = draw(st.sampled_from(["swiglu", "geglu", "reglu", "glu", "xielu"]))
+    if kind == "gated_mlp" and draw(st.booleans()):
+        drawn["bias"] = {"gate": draw(st.booleans()), "down": True}
+    if "alpha" in drawn.get("clamp", {}):
+        drawn.pop("activation", None)
     keep_one(draw, drawn, "intermediate_size", "mlp_ratio")
     if kind == "moe":
         drawn["moe"] = experts(world)
         drawn.pop("bias", None)
+        if not drawn["moe"].get("gated_experts", True):
+            drawn.pop("clamp", None)
         if "expert_size" in drawn["moe"]:
             drawn.pop("intermediate_size", None)
             drawn.pop("mlp_ratio", None)
@@ -577,11 +594,13 @@ def experts(world: World) -> Drawn:
         "z_loss",
         "bias_correction",
         "router_init_std",
+        "router_dtype",
     )
     kind = by_axis("ffn")["moe"]
     drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups")))
     if not drawn.get("shared_experts"):
-        drawn.pop("shared_size", None)
+        for name in ("shared_size", "shared_bias", "shared_gate", "shared_average"):
+            drawn.pop(name, None)
     if not world.routing or not world.balanced:
         count = draw(st.sampled_from([4, 8]))
         routing: Drawn = {"experts": count, "top_k": draw(st.integers(1, 3))}
@@ -591,9 +610,25 @@ def experts(world: World) -> Drawn:
         shared = {name: world.routing[name] for name in agreed[4:] if name in world.routing}
         world.routing = routing | (shared if world.routing else losses(world))
     drawn |= world.routing
-    if draw(st.booleans()):
+    if "identity_experts" not in drawn and drawn.get("score_over") != "chosen" and draw(st.booleans()):
         drawn["groups"] = groups(draw, drawn["experts"], drawn["top_k"])
-    return drawn
+    return fitting_router(drawn)
+
+
+def fitting_router(drawn: Drawn) -> Drawn:
+    """A drawn mixture without the keys that the others leave without effect."""
+    score = drawn.get("affinity", drawn.get("router", "softmax"))
+    idle = {
+        "normalize": drawn.get("score_over") == "chosen" and score == "softmax",
+        "router_dtype": not drawn.get("router_float32"),
+        "scores_dtype": drawn.get("router_float32"),
+        "scale_at": "scale" not in drawn,
+        "weigh_input": "identity_experts" in drawn,
+    }
+    kept = {name: part for name, part in drawn.items() if not idle.get(name)}
+    if kept.get("scores_dtype") == "model":
+        kept.pop("weights_dtype", None)
+    return kept
 
 
 def losses(world: World) -> Drawn:
@@ -604,6 +639,8 @@ def losses(world: World) -> Drawn:
         drawn["z_loss"] = draw(VALUES["z_loss"])
     if draw(st.booleans()):
         drawn["router_init_std"] = draw(VALUES["router_init_std"])
+    if draw(st.booleans()):
+        drawn["router_dtype"] = "model"
     if draw(st.booleans()):
         drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))
         if drawn["bias_correction"].get("enabled") is False:

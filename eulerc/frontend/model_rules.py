@@ -231,10 +231,10 @@ def _check_coefficients(routers: list[Op], report: Report) -> None:
     balanced = any(op["load_balance_coef"] for op in routers)
     for key in (
         "bias_correction",
-        "router_init_std",
+        "router_dtype",
         "load_balance_coef",
         "z_loss",
-        *(("score", "experts", "top_k") if balanced else ()),
+        *(("score",) if balanced else ()),
     ):
         values = {_shown(op[key]): op for op in routers}
         if len(values) > 1:

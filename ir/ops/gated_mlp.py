@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
-from eulerc.ir.feed_forward import LEVEL_FIELDS, resolve_dense
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, register
+from eulerc.ir.feed_forward import (
+    CLAMP,
+    INNER_NORM,
+    LEVEL_FIELDS,
+    SHAPE,
+    UNSHAPED,
+    dense_config,
+    dense_tensors,
+    gated_binding,
+    resolve_dense,
+)
 from eulerc.ir.tensors import Init
 
 
@@ -16,9 +28,9 @@ class GatedMLP(Definition):
     name = "ffn.gated"
     axis, yaml_type = "ffn", "gated_mlp"
     module_name = "mlp"
-    implicit = {"bias": False}
-    level_fields = LEVEL_FIELDS
-    fields = LEVEL_FIELDS
+    implicit = {"bias": False, **UNSHAPED}
+    fields = {**LEVEL_FIELDS, **CLAMP, **INNER_NORM, **SHAPE}
+    level_fields = fields
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
@@ -29,7 +41,7 @@ class GatedMLP(Definition):
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        return gated_tensors(hidden_size, op["intermediate_size"], op["bias"], std)
+        return dense_tensors(op.attributes, hidden_size, op["intermediate_size"], True, std)
 
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
@@ -37,14 +49,8 @@ class GatedMLP(Definition):
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        facts = {"mlp_bias": op["bias"], "takes_intermediate_size": False}
-        return ClassBinding("gated_mlp", "GatedMLP", facts, base="MLP")
+        return gated_binding(op.attributes)
 
-
-def gated_tensors(hidden_size: int, width: int, bias: bool, std: Init) -> tuple[LocalTensor, ...]:
-    """Gate, up and down projections."""
-    return (
-        *linear("gate_proj", hidden_size, width, bias, std),
-        *linear("up_proj", hidden_size, width, bias, std),
-        *linear("down_proj", width, hidden_size, bias, std),
-    )
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        return {"intermediate_size": op["intermediate_size"], **dense_config(op.attributes)}

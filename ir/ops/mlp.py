@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
-from eulerc.ir.feed_forward import LEVEL_FIELDS, resolve_dense
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, register
+from eulerc.ir.feed_forward import (
+    INNER_NORM,
+    LEVEL_FIELDS,
+    UNSHAPED,
+    dense_config,
+    dense_tensors,
+    plain_binding,
+    resolve_dense,
+)
 from eulerc.ir.tensors import Init
 
 
@@ -16,9 +26,9 @@ class MLP(Definition):
     name = "ffn.mlp"
     axis, yaml_type = "ffn", "mlp"
     module_name = "mlp"
-    implicit = {"bias": False}
-    level_fields = LEVEL_FIELDS
-    fields = LEVEL_FIELDS
+    implicit = {"bias": False, "inner_norm": None}
+    fields = {**LEVEL_FIELDS, **INNER_NORM}
+    level_fields = fields
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
@@ -29,8 +39,7 @@ class MLP(Definition):
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        width, bias = op["intermediate_size"], op["bias"]
-        return (*linear("up_proj", hidden_size, width, bias, std), *linear("down_proj", width, hidden_size, bias, std))
+        return dense_tensors(op.attributes, hidden_size, op["intermediate_size"], False, std)
 
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
@@ -38,4 +47,8 @@ class MLP(Definition):
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        return ClassBinding("mlp", "MLP", {"mlp_bias": op["bias"]}, {})
+        return plain_binding(op.attributes)
+
+    @classmethod
+    def config_fields(cls, op: Op) -> dict[str, Any]:
+        return {"intermediate_size": op["intermediate_size"], **dense_config({**UNSHAPED, **op.attributes})}

@@ -50,7 +50,7 @@ class _Classes:
         self.found: dict[str, _Class] = {}
         ops = [(template.symbol, op) for template in module.all("template") for op in template.ops]
         self.windows = self._windows(op for _, op in ops)
-        self.shared_width = any(op.name == "ffn.moe" and op["shared_size"] for _, op in ops)
+        self.told_widths = {key for _, op in ops for key in self._told(op)}
         for template, op in [*ops, *((None, op) for op in module.one("graph").ops)]:
             self._register(op, template)
         self.names = self._names()
@@ -76,39 +76,51 @@ class _Classes:
 
     def key(self, op: Op) -> str | None:
         binding = self._bound(op)
-        return None if binding is None else _text((binding.definition, self._facts(op, binding), _slot_text(binding)))
+        return None if binding is None else _key(binding, self._facts(op, binding))
+
+    def _told(self, op: Op) -> list[str]:
+        """The keys of an op's parts whose width it tells them."""
+        binding = self._bound(op)
+        parts = [part for part in binding.slots.values() if isinstance(part, ClassBinding)] if binding else []
+        return [_key(part, part.facts) for part in parts if part.facts.get("takes_intermediate_size")]
 
     def _facts(self, op: Op, binding: ClassBinding) -> dict[str, Any]:
         facts = dict(binding.facts)
         if "sliding_window" in facts and len(self.windows[self._window_key(op)]) > 1:
             facts["sliding_window"] = "by_layer"
-        if op.name == "ffn.gated" and not op["bias"] and self.shared_width:
-            facts["takes_intermediate_size"] = True
+        if facts.get("takes_intermediate_size") is False:
+            told = {**facts, "takes_intermediate_size": True}
+            return told if _key(binding, told) in self.told_widths else facts
         return facts
 
-    def _register(self, op: Op, template: str | None) -> str | None:
+    def _register(self, op: Op, template: str | None) -> None:
         binding = self._bound(op)
-        key = self.key(op)
-        if binding is None or key is None or key in self.found or binding.component == "torch":
-            return key
+        if binding is not None and binding.component != "torch":
+            self._add(binding, self._facts(op, binding), template)
+
+    def _add(self, binding: ClassBinding, facts: Mapping[str, Any], template: str | None) -> None:
+        """A class that is not there yet, after those in its slots."""
+        key = _key(binding, facts)
+        if key in self.found:
+            return
         slots = {name: self._slot(value, template) for name, value in binding.slots.items()}
         attributes = {
             "component": binding.component,
             "definition": binding.definition,
-            "facts": self._facts(op, binding),
+            "facts": dict(facts),
             "slots": slots,
             "init": dict(binding.init),
             "parts": list(binding.parts),
         }
         self.found[key] = _Class(key, binding.base or binding.definition, template, attributes)
-        return key
 
     def _slot(self, value: Any, template: str | None) -> Any:
         """A slot that is itself a class is registered before the class that uses it."""
-        if not isinstance(value, Op):
-            return list(value) if isinstance(value, tuple) else value
-        self._register(value, template)
-        return value
+        if isinstance(value, ClassBinding):
+            self._add(value, value.facts, template)
+        elif isinstance(value, Op):
+            self._register(value, template)
+        return list(value) if isinstance(value, tuple) else value
 
     def _names(self) -> dict[str, str]:
         """Class names: prefix and the library's word, with the template's name between where that is not enough."""
@@ -152,6 +164,8 @@ class _Classes:
         return tuple(ops)
 
     def _slot_name(self, value: Any) -> Any:
+        if isinstance(value, ClassBinding):
+            return Symbol(self.names[_key(value, value.facts)])
         if not isinstance(value, Op):
             return value
         name = str(self.name_of(value))
@@ -185,18 +199,22 @@ def _wiring(template: Op) -> str:
     return _text(rows)
 
 
+def _key(binding: ClassBinding, facts: Mapping[str, Any]) -> str:
+    """What makes two modules of one class: all that the text of the class depends on."""
+    return _text((binding.definition, facts, _slot_text(binding), binding.init))
+
+
 def _slot_text(binding: ClassBinding | None) -> Any:
-    if binding is None:
-        return None
-    return {
-        name: (value.name, _structure(value)) if isinstance(value, Op) else value
-        for name, value in binding.slots.items()
-    }
+    return None if binding is None else {name: _filling(value) for name, value in binding.slots.items()}
 
 
-def _structure(op: Op) -> Mapping[str, Any]:
-    binding = definition(op.name).binding(op)
-    return {"definition": binding.definition if binding else None}
+def _filling(value: Any) -> Any:
+    if isinstance(value, ClassBinding):
+        return _key(value, value.facts)
+    if isinstance(value, Op):
+        binding = definition(value.name).binding(value)
+        return (value.name, {"definition": binding.definition if binding else None})
+    return value
 
 
 def _text(value: Any) -> str:

@@ -32,8 +32,10 @@ def assert_equal_outputs(ours: nn.Module, theirs: nn.Module, dtype: torch.dtype)
         assert torch.equal(output, original_output)
 
 
+BIASED = {"gate_proj_bias": True, "up_proj_bias": True, "down_proj_bias": True}
+
 GATED = {
-    "llama": (LlamaMLP(LlamaConfig(**SIZES, mlp_bias=True)), {"mlp_bias": True}),
+    "llama": (LlamaMLP(LlamaConfig(**SIZES, mlp_bias=True)), BIASED),
     "gemma2": (Gemma2MLP(Gemma2Config(**SIZES)), {"hidden_act": "gelu_pytorch_tanh"}),
 }
 
@@ -58,7 +60,7 @@ def test_gated_mlp_takes_the_width_of_shared_experts(width):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_mlp_equals_phi(dtype):
     original = perturb(PhiMLP(PhiConfig(**SIZES)))
-    ours = MLP(component_config(mlp_bias=True, hidden_act="gelu_new"), layer_idx=0)
+    ours = MLP(component_config(**BIASED, hidden_act="gelu_new"), layer_idx=0)
     copy_weights(original, ours, {"fc1": "up_proj", "fc2": "down_proj"})
     assert_equal_outputs(ours, original, dtype)
 
@@ -66,7 +68,7 @@ def test_mlp_equals_phi(dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_mlp_equals_gpt2(dtype):
     original = perturb(GPT2MLP(48, GPT2Config(n_embd=32, resid_pdrop=0.0)))
-    ours = MLP(component_config(mlp_bias=True, hidden_act="gelu_new"), layer_idx=0)
+    ours = MLP(component_config(**BIASED, hidden_act="gelu_new"), layer_idx=0)
     ours.load_state_dict(
         {
             "up_proj.weight": original.c_fc.weight.T,
@@ -81,7 +83,7 @@ def test_mlp_equals_gpt2(dtype):
 @pytest.mark.parametrize("module_class", [GatedMLP, MLP])
 @pytest.mark.parametrize("bias", [False, True])
 def test_mlp_has_biases_just_where_asked_and_trains(module_class, bias):
-    config = component_config(mlp_bias=bias)
+    config = component_config(**dict.fromkeys(BIASED, bias))
     module = perturb(module_class(config, layer_idx=1))
     assert any(name.endswith("bias") for name, _ in module.named_parameters()) == bias
     module(hidden_states(config)).square().sum().backward()

@@ -50,7 +50,8 @@ DEEPSEEK = DeepseekV3Config(**DEEPSEEK_SIZES, routed_scaling_factor=2.5, norm_to
 DEEPSEEK_FACTS = {
     "router_score": "sigmoid",
     "router_in_float32": True,
-    "router_bias": True,
+    "router_norm": "guarded",
+    "router_correction": True,
     "n_group": 4,
     "routed_scaling_factor": 2.5,
 }
@@ -76,7 +77,7 @@ ROUTERS = {
     "deepseek_v3 without norm": (
         DeepseekV3TopkRouter,
         DeepseekV3Config(**DEEPSEEK_SIZES, routed_scaling_factor=1.0, norm_topk_prob=False),
-        {**DEEPSEEK_FACTS, "norm_topk_prob": False, "routed_scaling_factor": None},
+        {**DEEPSEEK_FACTS, "router_norm": None, "routed_scaling_factor": None},
     ),
     "deepseek_v2": (
         deepseek_v2_router,
@@ -85,7 +86,7 @@ ROUTERS = {
             "router_in_float32": True,
             "n_group": 4,
             "group_score": "max",
-            "norm_topk_prob": False,
+            "router_norm": None,
             "routed_scaling_factor": 2.5,
         },
     ),
@@ -148,7 +149,7 @@ SCORES = {
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("bias", [False, True])
 def test_router_chooses_by_biased_scores_in_the_best_groups_and_weighs_by_plain_ones(score, bias):
-    config = component_config(router_score=score, router_bias=bias, n_group=4, routed_scaling_factor=1.5)
+    config = component_config(router_score=score, router_correction=bias, n_group=4, routed_scaling_factor=1.5)
     router = perturb(TopKRouter(config, 0))
     states = hidden_states(config).flatten(0, 1)
     logits, weights, index = router(states)
@@ -171,10 +172,10 @@ def test_groups_outside_the_best_are_never_chosen():
 FACTS = {
     "router_score": ("softmax", "sigmoid", "sqrt_softplus"),
     "router_in_float32": (False, True),
-    "router_bias": (False, True),
+    "router_correction": (False, True),
     "n_group": (None, 4),
     "group_score": ("top2", "max"),
-    "norm_topk_prob": (False, True),
+    "router_norm": (None, "sum", "guarded"),
     "routed_scaling_factor": (None, 2.0),
     "shared_experts": (False, True),
     "router_jitter_noise": (None, 0.1),
@@ -222,6 +223,6 @@ def test_sizes_may_differ_between_layers():
 
 
 def test_correction_bias_is_saved_and_not_trained():
-    router = TopKRouter(component_config(router_bias=True), 0)
+    router = TopKRouter(component_config(router_correction=True), 0)
     assert "e_score_correction_bias" in router.state_dict()
     assert [name for name, _ in router.named_parameters()] == ["weight"]

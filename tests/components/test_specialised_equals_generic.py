@@ -22,6 +22,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
 from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
+from eulerc.backends.hf.components.xielu import XIELU
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
 from eulerc.backends.hf.link import Request, link
 from eulerc.backends.hf.specialise import PRESENT
@@ -97,6 +98,7 @@ def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     states = hidden_states(config).flatten(0, 1)
     logits = torch.randn(len(states), config.num_experts, generator=torch.Generator().manual_seed(2))
     weights, index = torch.topk(logits.softmax(dim=-1), config.num_experts_per_tok, dim=-1)
+    states = states[:, : config.moe_latent_size]
     return {"hidden_states": states, "top_k_index": index, "top_k_weights": weights}
 
 
@@ -199,16 +201,46 @@ def gates_agree(facts: Facts) -> bool:
     )
 
 
-ROUTER_FACTS: dict[str, tuple[Any, ...]] = {
+LOGIT_ROUTER_FACTS: dict[str, tuple[Any, ...]] = {
     "router_score": ("softmax", "sigmoid", "sqrt_softplus"),
+    "router_norm": (None, "guarded", "eps", "floor", "power"),
     "router_in_float32": FLAG,
+    "router_scores_in_float32": FLAG,
     "router_weights_dtype": ("float32", "model"),
     "router_bias": FLAG,
+    "router_logit_softcapping": (None, 2.0),
+    "router_correction": FLAG,
+    "routed_scaling_factor": (None, 2.5),
+    "num_identity_experts": (None, 4),
+}
+ROUTER_FACTS: dict[str, tuple[Any, ...]] = LOGIT_ROUTER_FACTS | {
+    "router_norm": (None, "sum", "guarded", "eps", "floor", "power"),
     "n_group": (None, 4),
     "group_score": ("top2", "max"),
-    "norm_topk_prob": FLAG,
-    "routed_scaling_factor": (None, 2.5),
 }
+EXPERT_FACTS: dict[str, tuple[Any, ...]] = {"expert_bias": FLAG, "moe_latent_size": (None, 12)}
+CLAMP_FACTS: dict[str, tuple[Any, ...]] = {"swiglu_alpha": (None, 1.7), "swiglu_offset": FLAG}
+MLP_FACTS: dict[str, tuple[Any, ...]] = {
+    "up_proj_bias": FLAG,
+    "down_proj_bias": FLAG,
+    "takes_intermediate_size": FLAG,
+    "xielu": FLAG,
+}
+MIXTURE_FACTS: dict[str, tuple[Any, ...]] = {
+    "num_identity_experts": (None, 4),
+    "moe_latent_size": (None, 12),
+    "weigh_expert_input": FLAG,
+    "experts_scaling_factor": (None, 0.7),
+    "shared_experts": FLAG,
+    "shared_expert_gate": FLAG,
+    "shared_experts_average": FLAG,
+    "router_jitter_noise": (None, 0.3),
+}
+INSIDE_MIXTURE: dict[str, tuple[Any, ...]] = {
+    name: values[:1]
+    for name, values in (ROUTER_FACTS | EXPERT_FACTS | MLP_FACTS | {"gate_proj_bias": FLAG}).items()
+    if name not in MIXTURE_FACTS
+} | {"takes_intermediate_size": (True,)}
 NORMS = (
     ("rms_norm", "RMSNorm"),
     ("rms_norm", "Float32RMSNorm"),
@@ -233,6 +265,14 @@ ROTATIONS = tuple(
     for kind in ("", "_float32", "_interleaved", "_interleaved_float32", "_deinterleaved")
 )
 PARTIAL_ROTATION = ("apply_partial_rotary", "apply_partial_rotary_pos_emb")
+
+
+def told_width(facts: Facts) -> set[str]:
+    return {"layer_idx"} | (set() if facts["takes_intermediate_size"] else {"intermediate_size"})
+
+
+def width_arguments(facts: Facts) -> dict[str, Any]:
+    return {"layer_idx": 1, **({"intermediate_size": 40} if facts["takes_intermediate_size"] else {})}
 
 
 def groups_are_scored(facts: Facts) -> bool:
@@ -321,20 +361,40 @@ CASES = (
         "gated_mlp",
         "GatedMLP",
         states_input,
-        {"mlp_bias": FLAG, "takes_intermediate_size": FLAG},
-        dropped=lambda facts: {"layer_idx"} | (set() if facts["takes_intermediate_size"] else {"intermediate_size"}),
-        arguments=lambda facts: {
-            "layer_idx": 1,
-            **({"intermediate_size": 40} if facts["takes_intermediate_size"] else {}),
+        MLP_FACTS | {"gate_proj_bias": FLAG},
+        dropped=told_width,
+        arguments=width_arguments,
+        differing={"intermediate_size": 80, "hidden_act": "gelu"},
+    ),
+    Case(
+        "shaped_mlp",
+        "ShapedMLP",
+        states_input,
+        MLP_FACTS
+        | CLAMP_FACTS
+        | {
+            "gate_proj_bias": FLAG,
+            "inner_norm": FLAG,
+            "gate_multiplier": (None, 1.5),
+            "down_multiplier": (None, 0.5),
+            "mlp_in_float32": FLAG,
+            "activation_sparsity": (None, 0.4),
+            "swiglu_limit": (None, 0.3),
         },
+        slots={"InnerNorm": NORMS},
+        legal=lambda facts: facts["swiglu_limit"] is not None or not (facts["swiglu_alpha"] or facts["swiglu_offset"]),
+        dropped=told_width,
+        arguments=width_arguments,
         differing={"intermediate_size": 80, "hidden_act": "gelu"},
     ),
     Case(
         "mlp",
         "MLP",
         states_input,
-        {"mlp_bias": FLAG},
-        dropped=lambda facts: {"layer_idx"},
+        MLP_FACTS | {"inner_norm": FLAG},
+        slots={"InnerNorm": NORMS},
+        dropped=told_width,
+        arguments=width_arguments,
         differing={"intermediate_size": 80, "hidden_act": "gelu"},
     ),
     Case(
@@ -347,37 +407,37 @@ CASES = (
         differing={"num_experts": 12, "num_experts_per_tok": 2},
     ),
     Case(
-        "experts",
-        "GatedExperts",
-        expert_inputs,
+        "logit_router",
+        "LogitRouter",
+        states_input,
+        LOGIT_ROUTER_FACTS,
         dropped=lambda facts: {"layer_idx"},
-        differing={"moe_intermediate_size": 40},
+        differing={"num_experts": 12, "num_experts_per_tok": 2},
+    ),
+    *(
+        Case(
+            component,
+            name,
+            expert_inputs,
+            EXPERT_FACTS | facts,
+            dropped=lambda facts: {"layer_idx"},
+            differing={"moe_intermediate_size": 40},
+        )
+        for component, name, facts in (
+            ("experts", "GatedExperts", {}),
+            ("clamped_experts", "ClampedExperts", CLAMP_FACTS | {"swiglu_limit": (0.3,)}),
+            ("plain_experts", "PlainExperts", {}),
+        )
     ),
     Case(
         "sparse_moe",
         "SparseMoe",
         states_input,
-        ROUTER_FACTS
-        | {
-            "shared_experts": FLAG,
-            "router_jitter_noise": (None, 0.3),
-            "mlp_bias": FLAG,
-            "takes_intermediate_size": (True,),
-        },
-        legal=lambda facts: groups_are_scored(facts) and (facts["shared_experts"] or not facts["mlp_bias"]),
+        INSIDE_MIXTURE | MIXTURE_FACTS,
+        legal=lambda facts: (
+            facts["shared_experts"] or not (facts["shared_expert_gate"] or facts["shared_experts_average"])
+        ),
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
-    ),
-    Case(
-        "prediction_head",
-        "PredictionHead",
-        states_input,
-        {"head_bias": FLAG, "head_norm": FLAG},
-        slots={"HeadNorm": NORMS},
-        arguments=lambda facts: {},
-    ),
-    *(
-        Case("gain", name, states_input, arguments=lambda facts: {})
-        for name in ("ChannelGain", "ChannelAffine", "LayerScalar")
     ),
     Case(
         "rotary_embedding",
@@ -473,8 +533,15 @@ def test_linked_norm_equals_the_importable_one(norm):
     assert torch.equal(linked(states.bfloat16()), generic(states.bfloat16()))
 
 
+def test_linked_activation_equals_the_importable_one():
+    generic = perturb(XIELU())
+    linked = perturb(executed(text_of([Request("xielu", ("XIELU",))]))["XIELU"]())
+    states = hidden_states(component_config())
+    assert torch.equal(linked(states), generic(states))
+
+
 def test_every_component_class_is_tried():
-    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED}
+    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | {"XIELU"}
     modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
     classes = {
         name

@@ -498,7 +498,8 @@ class DeepSeekV3SparseMoe(nn.Module):
         residuals = hidden_states
         hidden_states = hidden_states.reshape(-1, orig_shape[-1])
         _, top_k_weights, top_k_index = self.gate(hidden_states)
-        hidden_states = self.experts(hidden_states, top_k_index, top_k_weights).view(orig_shape)
+        hidden_states = self.experts(hidden_states, top_k_index, top_k_weights)
+        hidden_states = hidden_states.view(orig_shape)
         hidden_states = hidden_states + self.shared_experts(residuals)
         return hidden_states
 

@@ -375,7 +375,8 @@ class Mixtral8x22BInstructV01SparseMoe(nn.Module):
         orig_shape = hidden_states.shape
         hidden_states = hidden_states.reshape(-1, orig_shape[-1])
         _, top_k_weights, top_k_index = self.gate(hidden_states)
-        hidden_states = self.experts(hidden_states, top_k_index, top_k_weights).view(orig_shape)
+        hidden_states = self.experts(hidden_states, top_k_index, top_k_weights)
+        hidden_states = hidden_states.view(orig_shape)
         return hidden_states
 
 

@@ -1,4 +1,4 @@
-"""Routed experts."""
+"""Routed experts with a gate."""
 
 import torch
 from torch import nn
@@ -14,11 +14,18 @@ class GatedExperts(nn.Module):
     def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
         sizes = config.per_layer_config[layer_idx]
+        self.config = config
         self.num_experts = sizes.num_experts
-        self.hidden_dim = config.hidden_size
+        if sizes.moe_latent_size is not None:
+            self.hidden_dim = sizes.moe_latent_size
+        else:
+            self.hidden_dim = config.hidden_size
         self.intermediate_dim = sizes.moe_intermediate_size
         self.gate_up_proj = nn.Parameter(torch.empty(self.num_experts, 2 * self.intermediate_dim, self.hidden_dim))
         self.down_proj = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim, self.intermediate_dim))
+        if config.expert_bias:
+            self.gate_up_proj_bias = nn.Parameter(torch.empty(self.num_experts, 2 * self.intermediate_dim))
+            self.down_proj_bias = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
         self.act_fn = ACT2FN[sizes.hidden_act]
 
     def forward(
@@ -41,9 +48,15 @@ class GatedExperts(nn.Module):
                 continue
             top_k_pos, token_idx = torch.where(expert_mask[expert_idx])
             current_state = hidden_states[token_idx]
-            gate, up = nn.functional.linear(current_state, self.gate_up_proj[expert_idx]).chunk(2, dim=-1)
+            if self.config.expert_bias:
+                gate_up = nn.functional.linear(current_state, self.gate_up_proj[expert_idx])
+                gate, up = (gate_up + self.gate_up_proj_bias[expert_idx]).chunk(2, dim=-1)
+            else:
+                gate, up = nn.functional.linear(current_state, self.gate_up_proj[expert_idx]).chunk(2, dim=-1)
             current_hidden_states = self.act_fn(gate) * up
             current_hidden_states = nn.functional.linear(current_hidden_states, self.down_proj[expert_idx])
+            if self.config.expert_bias:
+                current_hidden_states = current_hidden_states + self.down_proj_bias[expert_idx]
             current_hidden_states = current_hidden_states * top_k_weights[token_idx, top_k_pos, None]
             final_hidden_states.index_add_(0, token_idx, current_hidden_states.to(final_hidden_states.dtype))
 

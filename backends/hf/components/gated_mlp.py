@@ -5,6 +5,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.activations import ACT2FN
 
+from eulerc.backends.hf.components.xielu import XIELU
+
 
 class GatedMLP(nn.Module):
     """Feed-forward network with a gate (Shazeer 2020, eqs. 5-6): down(act(gate(x)) * up(x))."""
@@ -18,10 +20,13 @@ class GatedMLP(nn.Module):
             self.intermediate_size = sizes.intermediate_size if intermediate_size is None else intermediate_size
         else:
             self.intermediate_size = sizes.intermediate_size
-        self.gate_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
-        self.up_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.mlp_bias)
-        self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=config.mlp_bias)
-        self.act_fn = ACT2FN[sizes.hidden_act]
+        self.gate_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.gate_proj_bias)
+        self.up_proj = nn.Linear(self.hidden_size, self.intermediate_size, bias=config.up_proj_bias)
+        self.down_proj = nn.Linear(self.intermediate_size, self.hidden_size, bias=config.down_proj_bias)
+        if config.xielu:
+            self.act_fn = XIELU()
+        else:
+            self.act_fn = ACT2FN[sizes.hidden_act]
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.down_proj(self.act_fn(self.gate_proj(hidden_states)) * self.up_proj(hidden_states))

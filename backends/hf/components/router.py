@@ -1,4 +1,4 @@
-"""Choice of the experts of each token."""
+"""Choice of the experts of each token by their scores."""
 
 import torch
 from torch import nn
@@ -25,15 +25,28 @@ class TopKRouter(nn.Module):
         sizes = config.per_layer_config[layer_idx]
         self.config = config
         self.top_k = sizes.num_experts_per_tok
-        self.num_experts = sizes.num_experts
+        if sizes.num_identity_experts is not None:
+            self.num_experts = sizes.num_experts + sizes.num_identity_experts
+        else:
+            self.num_experts = sizes.num_experts
         self.hidden_dim = config.hidden_size
+        if sizes.router_logit_softcapping is not None:
+            self.softcap = sizes.router_logit_softcapping
         if sizes.n_group is not None:
             self.num_group = sizes.n_group
             self.topk_group = sizes.topk_group
+        if config.router_norm == "eps":
+            self.norm_eps = sizes.router_norm_eps
+        elif config.router_norm == "floor":
+            self.norm_floor = sizes.router_norm_floor
+        elif config.router_norm == "power":
+            self.norm_power = sizes.router_norm_power
         if sizes.routed_scaling_factor is not None:
             self.routed_scaling_factor = sizes.routed_scaling_factor
         self.weight = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
         if config.router_bias:
+            self.bias = nn.Parameter(torch.empty(self.num_experts))
+        if config.router_correction:
             # Balances the load: it moves the choice, never the weights
             self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
 
@@ -41,18 +54,33 @@ class TopKRouter(nn.Module):
         """Returns logits (tokens, experts), and the weights and the indices of the chosen experts (tokens, k)."""
         hidden_states = hidden_states.reshape(-1, self.hidden_dim)
         if self.config.router_in_float32:
-            router_logits = nn.functional.linear(hidden_states.float(), self.weight.float())
+            if self.config.router_bias:
+                router_logits = nn.functional.linear(hidden_states.float(), self.weight.float(), self.bias.float())
+            else:
+                router_logits = nn.functional.linear(hidden_states.float(), self.weight.float())
+        elif self.config.router_bias:
+            router_logits = nn.functional.linear(hidden_states, self.weight, self.bias)
         else:
             router_logits = nn.functional.linear(hidden_states, self.weight)
+        if self.config.router_logit_softcapping is not None:
+            router_logits = torch.tanh(router_logits.float() / self.softcap) * self.softcap
         if self.config.router_score == "softmax":
-            scores = nn.functional.softmax(router_logits.float(), dim=-1)
+            if self.config.router_scores_in_float32:
+                scores = nn.functional.softmax(router_logits.float(), dim=-1)
+            else:
+                scores = nn.functional.softmax(router_logits, dim=-1)
         elif self.config.router_score == "sigmoid":
-            scores = router_logits.float().sigmoid()
-        else:
+            if self.config.router_scores_in_float32:
+                scores = router_logits.float().sigmoid()
+            else:
+                scores = router_logits.sigmoid()
+        elif self.config.router_scores_in_float32:
             scores = nn.functional.softplus(router_logits.float()).sqrt()
+        else:
+            scores = nn.functional.softplus(router_logits).sqrt()
 
-        if self.config.router_bias or self.config.n_group is not None:
-            scores_for_choice = scores + self.e_score_correction_bias if self.config.router_bias else scores
+        if self.config.router_correction or self.config.n_group is not None:
+            scores_for_choice = scores + self.e_score_correction_bias if self.config.router_correction else scores
             if self.config.n_group is not None:
                 grouped_scores = scores_for_choice.view(-1, self.num_group, self.num_experts // self.num_group)
                 if self.config.group_score == "top2":
@@ -65,12 +93,17 @@ class TopKRouter(nn.Module):
         else:
             top_k_weights, top_k_index = torch.topk(scores, self.top_k, dim=-1)
 
-        if self.config.norm_topk_prob:
-            if self.config.router_score == "softmax" and self.config.n_group is None and not self.config.router_bias:
-                # Softmax gives the best k a share of at least k in num_experts: their sum is not zero
-                top_k_weights = top_k_weights / top_k_weights.sum(dim=-1, keepdim=True)
-            else:
-                top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
+        if self.config.router_norm == "sum":
+            # Softmax gives the best k a share of at least k in num_experts: their sum is not zero
+            top_k_weights = top_k_weights / top_k_weights.sum(dim=-1, keepdim=True)
+        elif self.config.router_norm == "guarded":
+            top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + 1e-20)
+        elif self.config.router_norm == "eps":
+            top_k_weights = top_k_weights / (top_k_weights.sum(dim=-1, keepdim=True) + self.norm_eps)
+        elif self.config.router_norm == "floor":
+            top_k_weights = top_k_weights / top_k_weights.sum(dim=-1, keepdim=True).clamp(min=self.norm_floor)
+        elif self.config.router_norm == "power":
+            top_k_weights = top_k_weights / torch.norm(top_k_weights, p=self.norm_power, dim=-1, keepdim=True)
         if self.config.routed_scaling_factor is not None:
             top_k_weights = top_k_weights * self.routed_scaling_factor
         if self.config.router_weights_dtype == "model":

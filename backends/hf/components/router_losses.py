@@ -38,6 +38,19 @@ def load_balancing_loss(
     return num_experts * torch.sum((tokens_per_expert / num_tokens) * (probability_per_expert / num_tokens))
 
 
+def layerwise_load_balancing_loss(
+    router_logits: tuple[torch.Tensor, ...],
+    top_ks: list[int],
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The mean of each layer's own auxiliary loss, for layers that differ in experts or in how many a token uses."""
+    losses = [
+        load_balancing_loss((layer_logits,), layer_logits.shape[-1], top_k, attention_mask)
+        for layer_logits, top_k in zip(router_logits, top_ks, strict=True)
+    ]
+    return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
+
+
 def router_z_loss(
     router_logits: tuple[torch.Tensor, ...],
     attention_mask: torch.Tensor | None = None,

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 
-from eulerc.backends.hf.components.experts import GatedExperts
-from eulerc.backends.hf.components.gated_mlp import GatedMLP
-from eulerc.backends.hf.components.router import TopKRouter
+from eulerc.backends.hf.components.experts import GatedExperts as Experts
+from eulerc.backends.hf.components.gated_mlp import GatedMLP as SharedMLP
+from eulerc.backends.hf.components.router import TopKRouter as Router
 
 
 def jitter(hidden_states: torch.Tensor, noise: float, training: bool) -> torch.Tensor:
@@ -23,15 +23,25 @@ class SparseMoe(nn.Module):
         super().__init__()
         sizes = config.per_layer_config[layer_idx]
         self.config = config
-        self.gate = TopKRouter(config, layer_idx)
-        self.experts = GatedExperts(config, layer_idx)
+        self.gate = Router(config, layer_idx)
+        self.experts = Experts(config, layer_idx)
+        if config.num_identity_experts is not None:
+            self.num_experts = sizes.num_experts
+        if config.moe_latent_size is not None:
+            # The experts work in a narrower space
+            self.fc1_latent_proj = nn.Linear(config.hidden_size, sizes.moe_latent_size, bias=False)
+            self.fc2_latent_proj = nn.Linear(sizes.moe_latent_size, config.hidden_size, bias=False)
+        if config.experts_scaling_factor is not None:
+            self.scaling_factor = sizes.experts_scaling_factor
         if config.shared_experts:
             # Every token goes through these as well (Dai et al. 2024, eq. 9)
-            self.shared_experts = GatedMLP(
+            self.shared_experts = SharedMLP(
                 config,
                 layer_idx,
                 intermediate_size=sizes.shared_expert_intermediate_size,
             )
+            if config.shared_expert_gate:
+                self.shared_expert_gate = nn.Linear(config.hidden_size, 1, bias=False)
         if sizes.router_jitter_noise is not None:
             self.jitter_noise = sizes.router_jitter_noise
 
@@ -43,7 +53,37 @@ class SparseMoe(nn.Module):
         if self.config.router_jitter_noise is not None:
             hidden_states = jitter(hidden_states, self.jitter_noise, training=self.training)
         _, top_k_weights, top_k_index = self.gate(hidden_states)
-        hidden_states = self.experts(hidden_states, top_k_index, top_k_weights).view(orig_shape)
+        if self.config.moe_latent_size is not None:
+            hidden_states = self.fc1_latent_proj(hidden_states)
+        if self.config.num_identity_experts is not None:
+            # Identity experts stand last; they are added by weight, and an expert of weight 0 stands in for them
+            is_identity = top_k_index >= self.num_experts
+            kept = hidden_states * (top_k_weights * is_identity).sum(dim=-1, keepdim=True).to(hidden_states.dtype)
+            top_k_weights = top_k_weights.masked_fill(is_identity, 0.0)
+            top_k_index = top_k_index.masked_fill(is_identity, 0)
+        if self.config.weigh_expert_input:
+            # The weight acts on what an expert reads: each token and choice is a row of its own
+            expert_inputs = hidden_states.unsqueeze(1) * top_k_weights.unsqueeze(-1)
+            expert_inputs = expert_inputs.to(hidden_states.dtype).flatten(0, 1)
+            ones = torch.ones_like(top_k_weights).reshape(-1, 1)
+            hidden_states = self.experts(expert_inputs, top_k_index.reshape(-1, 1), ones)
+            hidden_states = hidden_states.view(*top_k_index.shape, -1).sum(dim=1)
+        else:
+            hidden_states = self.experts(hidden_states, top_k_index, top_k_weights)
+        if self.config.num_identity_experts is not None:
+            hidden_states = hidden_states + kept
+        if self.config.moe_latent_size is not None:
+            hidden_states = self.fc2_latent_proj(hidden_states)
+        hidden_states = hidden_states.view(orig_shape)
+        if self.config.experts_scaling_factor is not None:
+            hidden_states = hidden_states * self.scaling_factor
         if self.config.shared_experts:
-            hidden_states = hidden_states + self.shared_experts(residuals)
+            if self.config.shared_expert_gate:
+                shared_output = self.shared_experts(residuals)
+                shared_output = self.shared_expert_gate(residuals).sigmoid() * shared_output
+                hidden_states = hidden_states + shared_output
+            else:
+                hidden_states = hidden_states + self.shared_experts(residuals)
+            if self.config.shared_experts_average:
+                hidden_states = hidden_states / 2
         return hidden_states

@@ -28,6 +28,7 @@ NORM_SLOTS = {
     "value_norm": "ValueNorm",
     "output_norm": "OutputNorm",
 }
+DECORATOR = "use_experts_implementation"
 PARTIAL = "apply_partial_rotary_pos_emb"
 TEMPERATURES = {"log": "log_temperature", "shifted_log": "shifted_log_temperature", "power": "power_temperature"}
 
@@ -38,8 +39,6 @@ def class_requests(model: Model) -> list[Request]:
     for op in model.module.all("class"):
         requests += _slot_functions(model, op)
         requests.append(_request(model, op))
-        if op["component"] == "sparse_moe":
-            requests[-1:] = [*_moe_parts(model, op), requests[-1]]
     return requests
 
 
@@ -75,7 +74,7 @@ def _per_layer(model: Model, op: Op) -> frozenset[str]:
 def dropped(model: Model, op: Op) -> frozenset[str]:
     """Parameters that this class does not take."""
     names = set()
-    if not model.keeps_layer_idx(op["component"]):
+    if not model.keeps_layer_idx(op):
         names.add("layer_idx")
     facts = op["facts"]
     if facts.get("rope") is False:
@@ -117,9 +116,7 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
         slots["eager_attention_forward"] = _eager_name(given["eager"])
     if "temperature" in given:
         slots["query_temperature"] = TEMPERATURES[given["temperature"]]
-    if op["component"] == "sparse_moe":
-        slots.update(moe_part_names(model, op))
-    return slots
+    return slots | {name: str(value) for name, value in given.items() if name[0].isupper() or name == DECORATOR}
 
 
 def _slot_functions(model: Model, op: Op) -> list[Request]:
@@ -164,46 +161,6 @@ def _eager_request(kind: Sequence[Any]) -> Request:
     )
 
 
-def moe_part_names(model: Model, op: Op) -> dict[str, str]:
-    """The classes inside a MoE: named after it where there are several."""
-    base = str(op.symbol).removesuffix("SparseMoe")
-    names = {"TopKRouter": f"{base}TopKRouter", "GatedExperts": f"{base}Experts"}
-    if op["facts"]["shared_experts"]:
-        taken = {str(other.symbol) for other in model.module.all("class")}
-        own = f"{model.prefix}MLP" if f"{model.prefix}MLP" not in taken else f"{model.prefix}SharedMLP"
-        names["GatedMLP"] = _shared_mlp(model) or own
-    return names
-
-
-def _shared_mlp(model: Model) -> str | None:
-    for op in model.module.all("class"):
-        if op["definition"] == "GatedMLP" and op["facts"]["takes_intermediate_size"]:
-            return str(op.symbol)
-    return None
-
-
-def _moe_parts(model: Model, op: Op) -> list[Request]:
-    names = moe_part_names(model, op)
-    components = {"TopKRouter": "router", "GatedExperts": "experts", "GatedMLP": "gated_mlp"}
-    requests = []
-    for definition, name in names.items():
-        if definition == "GatedMLP" and _shared_mlp(model) is not None:
-            continue
-        component = components[definition]
-        drop: set[str] = set() if model.keeps_layer_idx("sparse_moe") else {"layer_idx"}
-        requests.append(
-            Request(
-                component=component,
-                names=(definition,),
-                facts=facts_of(op),
-                rename={definition: name, "PreTrainedConfig": f"{model.prefix}Config"},
-                drop_parameters=frozenset(drop),
-                per_layer=model.differing,
-            )
-        )
-    return requests
-
-
 def rotary_request(model: Model) -> Request | None:
     """The rotary module: one table, or one for each label."""
     if not model.ropes:
@@ -233,7 +190,11 @@ def loss_requests(model: Model) -> list[Request]:
     if any(op["load_balance_coef"] for op in model.moe):
         requests.append(Request(component="router_scores", names=(scores,)))
         requests.append(
-            Request(component="router_losses", names=("load_balancing_loss",), slots={"router_scores": scores})
+            Request(
+                component="router_losses",
+                names=("layerwise_load_balancing_loss" if model.routers_differ else "load_balancing_loss",),
+                slots={"router_scores": scores},
+            )
         )
     if any(op["z_loss"] for op in model.moe):
         requests.append(Request(component="router_losses", names=("router_z_loss",), slots={"router_scores": scores}))

@@ -19,6 +19,12 @@ DOCS: dict[str, tuple[str, str]] = {
     "head_dim": ("int", "Width of a head, or of its rotating part."),
     "intermediate_size": ("int", "Width of the feed-forward hidden layer."),
     "hidden_act": ("str", "Activation of the feed-forward network."),
+    "gate_multiplier": ("float", "Factor on the feed-forward gate before its activation."),
+    "down_multiplier": ("float", "Factor on the feed-forward network's output."),
+    "activation_sparsity": ("float", "Share of the feed-forward gate that becomes zero."),
+    "swiglu_limit": ("float", "Largest gate, and largest size of what it multiplies."),
+    "swiglu_alpha": ("float", "Factor on the gate inside its sigmoid."),
+    "inner_norm_eps": ("float", "Added to the variance in the norm before the feed-forward down projection."),
     "rms_norm_eps": ("float", "Added to the mean square in norms."),
     "layer_norm_eps": ("float", "Added to the variance in norms."),
     "final_norm_eps": ("float", "Added to the variance in the norm before the head."),
@@ -55,9 +61,16 @@ DOCS: dict[str, tuple[str, str]] = {
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),
     "num_experts": ("int", "Routed experts."),
     "num_experts_per_tok": ("int", "Experts a token uses."),
+    "num_identity_experts": ("int", "Experts that give back what they read."),
     "moe_intermediate_size": ("int", "Width of one expert."),
+    "moe_latent_size": ("int", "Width that the routed experts read and write."),
     "shared_expert_intermediate_size": ("int", "Width of the shared experts together."),
     "routed_scaling_factor": ("float", "Factor on the routed weights."),
+    "experts_scaling_factor": ("float", "Factor on the sum of the routed experts' outputs."),
+    "router_norm_eps": ("float", "Added to the sum of a token's routed weights, by which they are divided."),
+    "router_norm_floor": ("float", "Least divisor of a token's routed weights."),
+    "router_norm_power": ("float", "Power of the norm by which a token's routed weights are divided."),
+    "router_logit_softcapping": ("float", "Cap on the routers' logits."),
     "n_group": ("int", "Groups that the experts are split into."),
     "topk_group": ("int", "Groups a token may choose experts from."),
     "router_aux_loss_coef": ("float", "Weight of the load-balancing loss."),
@@ -239,19 +252,26 @@ def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
     if op.get("k_eq_v"):
         attention = tuple(pair for pair in attention if pair[0] != "v_proj")
     gated = (("gate_proj", "colwise"), ("up_proj", "colwise"), ("down_proj", "rowwise"))
-    experts = (
-        ("experts.gate_up_proj", "packed_colwise"),
-        ("experts.down_proj", "rowwise"),
-        ("experts", "moe_tp_experts"),
-    )
-    shared = tuple((f"shared_experts.{part}", style) for part, style in gated)
+    dense = gated if name == "ffn.gated" else gated[1:]
     table = {
         "mixer.attention": () if _spans_heads(op) else attention,
-        "ffn.gated": gated,
-        "ffn.mlp": gated[1:],
-        "ffn.moe": (*experts, *(shared if op.get("shared_size") else ())),
+        # A norm over the hidden layer, or its mean, needs all of it
+        "ffn.gated": () if op.get("inner_norm") or op.get("activation_sparsity") else dense,
+        "ffn.mlp": () if op.get("inner_norm") else dense,
+        "ffn.moe": _mixture_styles(op, gated),
     }
     return table.get(name, ())
+
+
+def _mixture_styles(op: Any, gated: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    """How the matrices of experts are split; biases of theirs are not, and so their experts stay whole."""
+    shared = gated if op.get("gated_experts") else gated[1:]
+    shared = tuple((f"shared_experts.{part}", style) for part, style in shared) if op.get("shared_size") else ()
+    if op.get("expert_bias"):
+        return shared
+    first = ("gate_up_proj", "packed_colwise") if op.get("gated_experts") else ("up_proj", "colwise")
+    inner = tuple((f"experts.{part}", style) for part, style in (first, ("down_proj", "rowwise")))
+    return (*inner, ("experts", "moe_tp_experts"), *shared)
 
 
 def _plans(emitter: Emitter, model: Model) -> None:
@@ -269,14 +289,26 @@ def _plans(emitter: Emitter, model: Model) -> None:
             elif definition(op.name).axis == "norm":
                 emitter.line(f'"{op["module"]}": (["hidden_states"], ["hidden_states"]),')
     emitter.line("}")
-    if model.moe:
+    rules = _expert_parallel_rules(model)
+    if rules:
         with emitter.indent("base_model_ep_plan = {"):
-            for module in dict.fromkeys(op["module"] for op in model.moe):
-                emitter.line(f'"layers.*.{module}.gate": "ep_router",')
-                emitter.line(f'"layers.*.{module}.experts.gate_up_proj": "grouped_gemm",')
-                emitter.line(f'"layers.*.{module}.experts.down_proj": "grouped_gemm",')
-                emitter.line(f'"layers.*.{module}.experts": "moe_tp_experts",')
+            for path, style in rules.items():
+                emitter.line(f'"layers.*.{path}": "{style}",')
         emitter.line("}")
+
+
+def _expert_parallel_rules(model: Model) -> dict[str, str]:
+    """How experts are dealt to ranks; none where what a router gives is changed before the experts see it."""
+    if not model.moe or any(op["identity_experts"] or op["weigh_input"] for op in model.moe):
+        return {}
+    rules: dict[str, str] = {}
+    for op in model.moe:
+        suffixes = ("", "_bias") if op["expert_bias"] else ("",)
+        names = (f"{'gate_up_proj' if op['gated_experts'] else 'up_proj'}", "down_proj")
+        rules[f"{op['module']}.gate"] = "ep_router"
+        rules |= {f"{op['module']}.experts.{name}{suffix}": "grouped_gemm" for name in names for suffix in suffixes}
+        rules[f"{op['module']}.experts"] = "moe_tp_experts"
+    return rules
 
 
 def schedule_expression(names: list[str]) -> str:

@@ -28,8 +28,20 @@ OPTIONAL_SIZES = (
     "n_group",
     "routed_scaling_factor",
     "router_jitter_noise",
+    "router_logit_softcapping",
+    "experts_scaling_factor",
+    "num_identity_experts",
+    "moe_latent_size",
+    "swiglu_limit",
+    "swiglu_alpha",
+    "gate_multiplier",
+    "down_multiplier",
+    "activation_sparsity",
 )
 """Facts that say only whether the config has a number."""
+
+PARTS = ("Router", "Experts", "SharedMLP")
+"""The slots of a mixture of experts that are classes."""
 
 SIZES = re.compile(r"\bsizes\.(\w+)")
 
@@ -163,6 +175,13 @@ class Model:
         return [op for template in self.templates.values() for op in template.ops if op.name == "ffn.moe"]
 
     @cached_property
+    def routers_differ(self) -> bool:
+        """Whether layers differ in experts, or in how many of them a token uses."""
+        return bool(self.differing & {"num_experts", "num_identity_experts", "num_experts_per_tok"}) or (
+            len({op["identity_experts"] is None for op in self.moe}) > 1
+        )
+
+    @cached_property
     def ropes(self) -> tuple[Op, ...]:
         return self.module.all("rope")
 
@@ -188,12 +207,28 @@ class Model:
             return next(iter(tables.values()))
         return {label: tables[name] for label, name in self.rope_labels.items()}
 
-    def keeps_layer_idx(self, component: str) -> bool:
-        """Whether a component reads a number that differs between layers, or is told its layer for the cache."""
-        text = component_source(component)
-        inner = ("router", "experts", "gated_mlp") if component == "sparse_moe" else ()
-        reads = set(SIZES.findall(text)).union(*(SIZES.findall(component_source(name)) for name in inner))
-        return "self.layer_idx" in text or bool(reads & self.differing)
+    def keeps_layer_idx(self, class_op: Op) -> bool:
+        """Whether a class reads a number that differs between layers, or is told its layer for the cache.
+
+        A mixture of experts hands its layer on to the classes inside it, so that they agree.
+        """
+        if "self.layer_idx" in component_source(class_op["component"]):
+            return True
+        group = self.mixtures if str(class_op.symbol) in self.mixtures else {str(class_op.symbol): class_op}
+        return any(self.differing.intersection(_sizes_read(op["component"])) for op in group.values())
+
+    @cached_property
+    def mixtures(self) -> dict[str, Op]:
+        """The classes of mixtures of experts, and those inside them."""
+        classes = {str(op.symbol): op for op in self.module.all("class")}
+        found = {name: op for name, op in classes.items() if op["component"] == "sparse_moe"}
+        parts = [str(op["slots"][name]) for op in found.values() for name in PARTS if name in op["slots"]]
+        return found | {name: classes[name] for name in parts}
+
+
+@cache
+def _sizes_read(component: str) -> frozenset[str]:
+    return frozenset(SIZES.findall(component_source(component)))
 
 
 def facts_of(class_op: Op) -> dict[str, Any]:

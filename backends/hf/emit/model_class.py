@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from eulerc.backends.hf.emit.classes import moe_part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import base_ops, head_lines, head_member, head_ops, lines, member
@@ -42,16 +41,27 @@ def pretrained_class(model: Model) -> str:
                     emitter.line(f'"{kernel}",')
             emitter.line("]")
         _recorded(emitter, model)
-        if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
-            emitter.line('_keep_in_fp32_modules_strict = ["e_score_correction_bias"]')
+        kept = _kept_in_float32(model)
+        if kept:
+            emitter.literal("_keep_in_fp32_modules_strict = ", kept)
         _init_weights(emitter, model)
     return emitter.text()
+
+
+def _kept_in_float32(model: Model) -> list[str]:
+    """Tensors that stay in float32 in a model of any dtype."""
+    routers = [op for op in model.moe if op["router_dtype"] == "float32"]
+    names = list(dict.fromkeys(f"{op['module']}.gate.weight" for op in routers))
+    names += dict.fromkeys(f"{op['module']}.gate.bias" for op in routers if op["router_bias"])
+    if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
+        names.append("e_score_correction_bias")
+    return names
 
 
 def _recorded(emitter: Emitter, model: Model) -> None:
     classes = model.module.all("class")
     attentions = [str(op.symbol) for op in classes if op["definition"].endswith("Attention")]
-    routers = [moe_part_names(model, op)["TopKRouter"] for op in classes if op["component"] == "sparse_moe"]
+    routers = list(dict.fromkeys(str(op["slots"]["Router"]) for op in classes if op["component"] == "sparse_moe"))
     with emitter.indent("_can_record_outputs = {"):
         emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
         if attentions:
@@ -80,12 +90,8 @@ def _init_weights(emitter: Emitter, model: Model) -> None:
 
 
 def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
-    cases = []
-    for op in model.module.all("class"):
-        if op.get("init"):
-            cases.append((str(op.symbol), [_initialised(name, kind) for name, kind in op["init"].items()]))
-        if op["component"] == "sparse_moe":
-            cases += _moe_cases(model, op)
+    initialised = [op for op in model.module.all("class") if op.get("init")]
+    cases = [(str(op.symbol), [_init_line(name, how) for name, how in op["init"].items()]) for op in initialised]
     if len(model.ropes) > 1:
         body = [
             "for label in module.rope_type:",
@@ -97,27 +103,16 @@ def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
     return cases
 
 
-def _initialised(name: str, kind: str) -> str:
-    """The line that sets a parameter; after `normal` may stand the module's attribute that holds the deviation."""
-    kind, _, spread = kind.partition(" ")
+def _init_line(name: str, how: str) -> str:
+    """The call that sets a parameter: `zeros`, `ones`, `constant VALUE`, or `normal`.
+
+    After `normal` may stand the deviation, or the module's attribute that holds it.
+    """
+    kind, _, number = how.partition(" ")
     if kind == "normal":
-        std = f"module.{spread}" if spread else "self.config.initializer_range"
-        return f"init.normal_(module.{name}, mean=0.0, std={std})"
-    return f"init.{kind}_(module.{name})"
-
-
-def _moe_cases(model: Model, class_op: Op) -> list[tuple[str, list[str]]]:
-    names = moe_part_names(model, class_op)
-    moes = [op for op in model.moe if op["class"] == class_op.symbol]
-    std = moes[0]["router_init_std"] or "self.config.initializer_range"
-    router = [f"init.normal_(module.weight, mean=0.0, std={std})"]
-    if class_op["facts"]["router_bias"]:
-        router.append("init.zeros_(module.e_score_correction_bias)")
-    experts = [
-        f"init.normal_(module.{name}, mean=0.0, std=self.config.initializer_range)"
-        for name in ("gate_up_proj", "down_proj")
-    ]
-    return [(names["TopKRouter"], router), (names["GatedExperts"], experts)]
+        std = f"module.{number}" if number.isidentifier() else number
+        return f"init.normal_(module.{name}, mean=0.0, std={std or 'self.config.initializer_range'})"
+    return f"init.{kind}_(module.{name}{f', {number}' if number else ''})"
 
 
 def model_class(model: Model) -> str:
@@ -516,8 +511,10 @@ def _loss(emitter: Emitter, model: Model) -> None:
     if _balances(model):
         emitter.line("aux_loss = None")
     with emitter.indent("if output_router_logits:"):
+        if _balances(model) and model.routers_differ:
+            emitter.line(f"routers = [module for module in self.modules() if isinstance(module, {_routers(model)})]")
         for name, function, _ in terms:
-            sizes = ["self.config.num_experts", "self.config.num_experts_per_tok"] if name == "aux_loss" else []
+            sizes = _loss_sizes(model) if name == "aux_loss" else []
             emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
             emitter.line("share = 1.0")
@@ -529,11 +526,28 @@ def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line()
 
 
+def _loss_sizes(model: Model) -> list[str]:
+    """What the load-balancing loss needs to know of the routers."""
+    if model.routers_differ:
+        return ["[router.top_k for router in routers]"]
+    experts = "self.config.num_experts"
+    if any(op["identity_experts"] for op in model.moe):
+        experts += " + self.config.num_identity_experts"
+    return [experts, "self.config.num_experts_per_tok"]
+
+
+def _routers(model: Model) -> str:
+    """The classes of the routers, for `isinstance`."""
+    names = dict.fromkeys(str(op["slots"]["Router"]) for op in model.module.all("class") if "Router" in op["slots"])
+    return next(iter(names)) if len(names) == 1 else f"({', '.join(names)})"
+
+
 def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
     """Variable, function and coefficient of every auxiliary loss."""
     terms = []
     if any(op["load_balance_coef"] for op in model.moe):
-        terms.append(("aux_loss", "load_balancing_loss", "router_aux_loss_coef"))
+        function = "layerwise_load_balancing_loss" if model.routers_differ else "load_balancing_loss"
+        terms.append(("aux_loss", function, "router_aux_loss_coef"))
     if any(op["z_loss"] for op in model.moe):
         terms.append(("z_loss", "router_z_loss", "router_z_loss_coef"))
     return terms
