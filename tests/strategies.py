@@ -579,7 +579,7 @@ def branches(world: World) -> Drawn:
             if draw(st.booleans()):
                 found[name][place] = norm(draw)
     if draw(st.booleans()):
-        found["sparse"] = {"type": "moe", "moe": experts(world)}
+        found["sparse"] = {"type": "moe", "activation": "silu", "moe": experts(world)}
     return {"type": "parallel", "branches": found}
 
 
@@ -713,7 +713,8 @@ def override(draw: Draw, templates: list[Drawn]) -> Drawn:
         {"attention": {"attn_drop": 0.2}},
         {"norm": {"eps": 0.02}},
     ]
-    if all(body["ffn"]["type"] != "parallel" for body in templates):
+    networks = [body["ffn"] for body in templates]
+    if all(network["type"] != "parallel" and "alpha" not in network.get("clamp", {}) for network in networks):
         choices.append({"ffn": {"activation": "relu"}})
     if any("indexer" in body["mixer"].get("attention", {}) for body in templates):
         choices = [choice for choice in choices if "window" not in choice.get("attention", {})]
