@@ -83,6 +83,8 @@ QWEN2_MOE = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0, f"{MOE}.shared_size": GONE, f"{MOE}.shared_gate": GONE}),
         Feature("gate of the shared expert", {"layer_templates.sparse.ffn.moe.shared_gate": False}),
         Feature("width of the shared expert", {"layer_templates.sparse.ffn.moe.shared_size": 32}, shows="weights"),
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}),
@@ -154,6 +156,8 @@ GRANITEMOE = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("experts chosen by logits", {f"{MOE}.score_over": GONE, f"{MOE}.normalize": False}),
         Feature("weights in the model's dtype", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
         Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
@@ -220,6 +224,12 @@ GRANITEMOESHARED = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("weights in the model's dtype", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
+        Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
+        Feature("scale of the scores", {f"{ATTENTION}.scale": GONE}),
+        Feature("factor on the embedding", {"embedding.scale": GONE}),
+        Feature("divisor of the logits", {"head.logit_divisor": GONE}),
         Feature("experts chosen by logits", {f"{MOE}.score_over": GONE, f"{MOE}.normalize": False}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0, f"{MOE}.shared_size": GONE}),
         Feature("factor on sublayers", {"layer_templates.*.residual.scaling": GONE}),
@@ -302,6 +312,11 @@ ERNIE4_5_MOE = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
+        Feature("weights in the model's dtype", {f"{MOE}.weights_dtype": GONE}, shows="bfloat16"),
+        Feature("rope theta", {"embedding.rope_theta": 100.0}),
+        Feature("rope in float32", {f"{ATTENTION}.rope.precision": GONE}, shows="bfloat16"),
         Feature("correction bias", {"layer_templates.sparse.ffn.moe.bias_correction": GONE}),
         Feature("weights divided", {"layer_templates.sparse.ffn.moe.normalize": False}),
         Feature("shared expert", {"layer_templates.sparse.ffn.moe.shared_experts": 0}),
@@ -394,6 +409,8 @@ KOLIBRI1 = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("norm of queries and keys", {f"{ATTENTION}.qk_norm": GONE}),
         Feature("bias on the logits", {f"{MOE}.score_over": "all"}),
         Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
         Feature("sigmoid scores", {f"{MOE}.router": GONE}),
@@ -458,6 +475,8 @@ ARIA_TEXT = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("experts chosen by logits", {f"{MOE}.score_over": GONE, f"{MOE}.normalize": False}),
         Feature("softmax in the model's dtype", {f"{MOE}.scores_dtype": GONE}, shows="bfloat16"),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),

@@ -64,6 +64,7 @@ APERTUS = Family(
         ),
     },
     features=(
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("trained activation", {f"{FFN}.activation": "relu2"}),
         Feature("no gate", {f"{FFN}.type": "gated_mlp"}, shows="weights"),
         Feature("norm of queries and keys", {f"{ATTENTION}.qk_norm": GONE}),
@@ -75,7 +76,7 @@ APERTUS = Family(
     ),
 )
 
-COHERE_NORM = {"type": "layernorm", "bias": False, "float32_weight": True}
+COHERE_NORM = {"type": "layernorm", "bias": False}
 COHERE_ROPE = {"interleaved": True, "precision": "float32_rotation"}
 COHERE_ROUTER = {"score_over": "chosen", "weights_dtype": "model"}
 COHERE_SIZES = {
@@ -159,6 +160,9 @@ COHERE2_MOE = Family(
         ),
     },
     features=(
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("experts chosen by logits", {f"{MOE}.score_over": GONE, f"{MOE}.normalize": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="averaged"),
         Feature("shared expert", {"layer_templates.local.ffn.moe.shared_experts": 0}),
         Feature("weights of the chosen", {"layer_templates.local.ffn.moe.router": "sigmoid"}),
         Feature(
