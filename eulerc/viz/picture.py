@@ -15,6 +15,7 @@ from eulerc.ir.definition import definition
 from eulerc.ir.numbers import schedule
 from eulerc.ir.stats import statistics
 from eulerc.ir.tensors import Init
+from eulerc.viz.links import Link, links_of
 from eulerc.viz.text import one_line
 from eulerc.viz.words import number, rounded, size_words
 
@@ -65,6 +66,7 @@ class Picture:
     kinds: tuple[Kind, ...]
     depth: tuple[int, ...]
     ropes: Mapping[str, Op]
+    links: tuple[Link, ...]
 
     @property
     def is_tied(self) -> bool:
@@ -91,6 +93,7 @@ def picture_of(module: Module) -> Picture:
         kinds=kinds,
         depth=depth,
         ropes={str(op.symbol): op for op in module.all("rope")},
+        links=links_of(schedule(module)),
     )
 
 

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from eulerc.ir.core import Op
 from eulerc.viz.canvas import INK, PAPER, SOFT_INK, Canvas
+from eulerc.viz.links import LEVEL, draw_links, levels_of
 from eulerc.viz.palette import BOXES, color_of
 from eulerc.viz.picture import Picture
 from eulerc.viz.text import cut, text_width, wrapped
@@ -75,7 +76,16 @@ class Strip:
     @property
     def inner_height(self) -> float:
         columns = max(_column_height(self.before), _column_height(self.after))
-        return max(columns, self.rows * (CELL_HEIGHT + LABEL_HEIGHT))
+        return max(columns, self.rows * self.row_height + self.legend_height)
+
+    @property
+    def row_height(self) -> float:
+        """Brackets, cells and numbers."""
+        return LEVEL * len(levels_of(self.picture.links)) + CELL_HEIGHT + LABEL_HEIGHT
+
+    @property
+    def legend_height(self) -> float:
+        return 18.0 if self.picture.links else 0.0
 
     @property
     def height(self) -> float:
@@ -109,10 +119,15 @@ class Strip:
         """Draws the layers row by row; where the rows begin and end."""
         pitch = min((right - left) / self.per_row, 44.0)
         x = (left + right) / 2 - pitch * self.per_row / 2
-        y = middle - self.rows * (CELL_HEIGHT + LABEL_HEIGHT) / 2 + LABEL_HEIGHT / 2
+        y = middle - (self.rows * self.row_height + self.legend_height) / 2 + LABEL_HEIGHT / 2
+        if self.picture.links:
+            names = ", ".join(name.replace("_", " ") for name in levels_of(self.picture.links))
+            legend = cut(f"{names}: arrows lead to layers that share an earlier one's", 11, right - left)
+            canvas.text((left + right) / 2, y, legend, 11, fill=SOFT_INK, anchor="middle")
+        y += self.legend_height + self.row_height - CELL_HEIGHT - LABEL_HEIGHT
         for start in range(0, len(self.picture.depth), self.per_row):
             self.row(canvas, start, x, y, pitch)
-            y += CELL_HEIGHT + LABEL_HEIGHT
+            y += self.row_height
         return x, x + pitch * self.per_row
 
     def row(self, canvas: Canvas, start: int, left: float, top: float, pitch: float) -> None:
@@ -127,7 +142,11 @@ class Strip:
             if pitch - 4 > text_width(letter, 12, bold=True):
                 canvas.text(x + pitch / 2 - 1, top + 20, letter, 12, fill=PAPER, bold=True, anchor="middle")
             canvas.close_group()
-        is_last = start + len(kinds) == len(self.picture.depth)
+        end = start + len(kinds)
+        draw_links(
+            canvas, self.picture.links, start, end - 1, top, lambda layer: left + (layer - start + 0.5) * pitch - 1
+        )
+        is_last = end == len(self.picture.depth)
         for offset in _labelled(len(kinds), pitch, is_last):
             x = left + (offset + 0.5) * pitch - 1
             canvas.text(x, top + CELL_HEIGHT + 13, str(start + offset), 10.5, fill=SOFT_INK, anchor="middle")

@@ -20,6 +20,7 @@ from eulerc.api import lint
 from eulerc.ir.core import Block, Module, Op, TensorType, Value
 from eulerc.ir.numbers import schedule
 from eulerc.presets.catalogue import catalogue
+from eulerc.viz.links import Link
 from eulerc.viz.mermaid import mermaid
 from eulerc.viz.picture import MANY, picture_of
 from eulerc.viz.svg import svg
@@ -220,6 +221,25 @@ def test_pictures_do_not_depend_on_hash_seeds_and_need_no_torch(format: str) -> 
     }
     assert len(outputs) == 1
     assert outputs.pop()
+
+
+def test_layers_that_share_are_linked_to_the_last_layer_that_gives() -> None:
+    links = picture_of(module_of("indices_shared")).links
+    assert links == (Link("indexer", 0, (1, 3)), Link("indexer", 4, (5,)))
+    texts = [box.text for box in text_boxes(drawn(module_of("indices_shared")))]
+    assert any(text.startswith("indexer: arrows lead") for text in texts)
+    assert picture_of(module_of("indexed")).links == ()
+
+
+def test_links_go_on_in_the_next_row() -> None:
+    layers = "  - {pattern: [choosing, sharing, local, sharing], repeat: 20}"
+    text = re.sub(r"  - \{pattern: \[choosing, sharing, local.*", layers, VARIANTS["indices_shared"])
+    module = module_from(text)
+    assert len(picture_of(module).links) == 21
+    assert_laid_out(drawn(module))
+    taken = sum(len(link.takers) for link in picture_of(module).links)
+    plain = svg(module_from(text.replace("indexer: shared, ", "")))
+    assert svg(module).count("marker-end") == plain.count("marker-end") + taken
 
 
 # the parts
