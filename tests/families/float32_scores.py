@@ -1,4 +1,4 @@
-"""Families that compute their scores in float32: GPT-J, CodeGen, GPT-Neo."""
+"""Families that compute their scores in float32, beside those of `attending`: CodeGen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename
 from tests.families.layouts import triples
-from tests.families.specs import GLOBAL, LOCAL, TWO, block, document
+from tests.families.specs import TWO, block, document
 
 RESIDUAL = "layer_templates.*.residual"
 SIZES: dict[str, Any] = {"vocab_size": 128, "n_positions": 128, "n_embd": 64, "n_layer": 2, "n_head": 4}
@@ -57,24 +57,6 @@ QUARTER = {"rope": {"interleaved": True, "partial": 0.25}}
 BIASED_HEAD = {**UNTIED, "bias": True}
 UNROUNDED = "the library leaves rotated queries and keys in float32 where there is no cache"
 
-GPTJ = Family(
-    name="gptj",
-    config="GPTJConfig",
-    model="GPTJForCausalLM",
-    rounding=UNROUNDED,
-    cases={
-        "base": Case(
-            turning("gptj_tiny", "gelu_new", embedding=HALF, head=BIASED_HEAD), {**SIZES, **IDS, "rotary_dim": 8}
-        ),
-        "relu": Case(
-            turning("gptj_relu", "relu", model={"norm_eps": 0.01}, embedding=QUARTER, head=BIASED_HEAD),
-            {**SIZES, **IDS, "rotary_dim": 4, "activation_function": "relu", "layer_norm_epsilon": 0.01},
-        ),
-    },
-    renames=renames(),
-    features=FEATURES,
-)
-
 CODEGEN = Family(
     name="codegen",
     config="CodeGenConfig",
@@ -106,82 +88,4 @@ CODEGEN = Family(
         )
     ),
     features=FEATURES,
-)
-
-NEO_ATTENTION = {"out_bias": True, "scale": 1.0, "score_dtype": "float32"}
-NEO_SIZES: dict[str, Any] = {
-    **IDS,
-    "vocab_size": 128,
-    "max_position_embeddings": 128,
-    "hidden_size": 64,
-    "num_layers": 2,
-    "num_heads": 4,
-    "attention_types": [[["global", "local"], 1]],
-    "window_size": 8,
-}
-
-
-def neo(name: str, window: int, activation: str, norm: dict[str, Any], **rest: Any) -> dict[str, Any]:
-    """A global and a local layer."""
-    ffn = {"type": "mlp", "activation": activation, "bias": True, "mlp_ratio": 4}
-    norm = {"type": "layernorm", **norm}
-    templates = {
-        "global": block(NEO_ATTENTION, ffn, norm),
-        "local": block({**NEO_ATTENTION, "window": window}, ffn, norm),
-    }
-    return document(
-        name,
-        templates,
-        [{"pattern": ["global", "local"]}],
-        model={"n_kv_heads": 4},
-        embedding={"positional": "learned"},
-        **rest,
-    )
-
-
-GPT_NEO = Family(
-    name="gpt_neo",
-    config="GPTNeoConfig",
-    model="GPTNeoForCausalLM",
-    cases={
-        "base": Case(neo("neo_tiny", 8, "gelu_new", {}), NEO_SIZES),
-        "untied": Case(
-            neo("neo_untied", 5, "relu", {"eps": 0.01}, head=UNTIED),
-            {
-                **NEO_SIZES,
-                "window_size": 5,
-                "activation_function": "relu",
-                "layer_norm_epsilon": 0.01,
-                "tie_word_embeddings": False,
-            },
-        ),
-    },
-    renames=(
-        Rename(r"transformer\.wte\.weight", ("model.embed_tokens.weight",)),
-        Rename(r"transformer\.wpe\.weight", ("model.embed_positions.weight",)),
-        Rename(r"transformer\.ln_f\.(\w+)", (r"model.norm.\1",)),
-        Rename(r"transformer\.h\.(\d+)\.ln_1\.(\w+)", (r"model.layers.\1.input_layernorm.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.ln_2\.(\w+)", (r"model.layers.\1.post_attention_layernorm.\2",)),
-        Rename(
-            r"transformer\.h\.(\d+)\.attn\.attention\.([qkv])_proj\.weight",
-            (r"model.layers.\1.self_attn.\2_proj.weight",),
-        ),
-        Rename(r"transformer\.h\.(\d+)\.attn\.attention\.out_proj\.(\w+)", (r"model.layers.\1.self_attn.o_proj.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.mlp\.c_fc\.(\w+)", (r"model.layers.\1.mlp.up_proj.\2",)),
-        Rename(r"transformer\.h\.(\d+)\.mlp\.c_proj\.(\w+)", (r"model.layers.\1.mlp.down_proj.\2",)),
-    ),
-    features=(
-        Feature("scores as they are", {f"{ATTENTION}.scale": GONE}),
-        Feature("scores in float32", {f"{ATTENTION}.score_dtype": GONE}, shows="bfloat16"),
-        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
-        Feature("window", {f"{LOCAL}.window": GONE}),
-        Feature("width of the window", {f"{LOCAL}.window": 9}),
-        Feature("global layers", {f"{GLOBAL}.window": 8}),
-        Feature("feed-forward biases", {f"{FFN}.bias": False}),
-        Feature("activation", {f"{FFN}.activation": "gelu"}),
-        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
-        Feature("learned positions", {"embedding.positional": "none"}),
-        Feature("tied head", {"head": UNTIED}, shows="gradients"),
-        Feature("eps", {f"{NORM}.eps": GONE}, case="untied"),
-    ),
 )

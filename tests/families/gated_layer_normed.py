@@ -10,6 +10,7 @@ from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, QKV_BIASED, SHA
 
 COHERE_NORM = {"type": "layernorm", "bias": False, "float32_weight": True}
 COHERE_ROPE: dict[str, Any] = {"interleaved": True, "precision": "float32_rotation"}
+COHERE_QK_NORM = {"type": "layernorm", "over": "heads", "float32_weight": True}
 COHERE = Family(
     name="cohere",
     config="CohereConfig",
@@ -24,6 +25,16 @@ COHERE = Family(
                 head={"logit_scale": 0.0625},
             ),
             {**SHALLOW, "rope_parameters": default_rope(8000000.0)},
+        ),
+        "normed": Case(
+            document(
+                "cohere_normed",
+                {"block": block({"qk_norm": COHERE_QK_NORM}, norm=COHERE_NORM, residual={"type": "parallel"})},
+                TWO,
+                embedding={"rope": COHERE_ROPE},
+                head={"logit_scale": 0.0625},
+            ),
+            {**SHALLOW, "use_qk_norm": True, "rope_parameters": default_rope(10000.0)},
         ),
         "biased": Case(
             document(
@@ -56,6 +67,8 @@ COHERE = Family(
         Feature("layer norm", {NORM: {"type": "rmsnorm"}}),
         Feature("logit scale", {"head.logit_scale": GONE}),
         Feature("tied head", {"head.tie_weights": False}, shows="gradients"),
+        Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}, case="normed"),
+        Feature("a weight for each head", {f"{ATTENTION}.qk_norm.over": "head"}, case="normed", shows="weights"),
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),

@@ -97,7 +97,7 @@ MPT = Family(
         "scaled": Case(
             document(
                 "mpt_scaled",
-                {"block": block({"scale": 0.125}, MPT_FFN, MPT_NORM)},
+                {"block": block({"scale": 0.125, "clip_qkv": 0.5}, MPT_FFN, MPT_NORM)},
                 TWO,
                 model={"n_kv_heads": 4, "norm_eps": 0.01},
                 embedding={"positional": "alibi"},
@@ -106,7 +106,7 @@ MPT = Family(
             {
                 **MPT_SIZES,
                 "layer_norm_epsilon": 0.01,
-                "attn_config": {"softmax_scale": 0.125},
+                "attn_config": {"softmax_scale": 0.125, "clip_qkv": 0.5},
                 "tie_word_embeddings": False,
             },
         ),
@@ -130,6 +130,7 @@ MPT = Family(
         Feature("layer norm", {NORM: {"type": "rmsnorm"}}),
         Feature("exact gelu", {f"{FFN}.activation": "relu"}),
         Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("clamped queries, keys and values", {f"{ATTENTION}.clip_qkv": GONE}, case="scaled"),
         Feature("scale of the scores", {f"{ATTENTION}.scale": GONE}, case="scaled"),
         Feature("width of the feed-forward", {f"{FFN}.mlp_ratio": 2}, shows="weights"),
         Feature("eps", {"model.norm_eps": GONE}, case="scaled"),
