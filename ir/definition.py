@@ -76,7 +76,6 @@ class Definition:
     `implicit` holds the attributes that the textual IR leaves out where they have these values.
     `axis` is the YAML key under a template whose `type` selects this op (`mixer`, `ffn`, `norm`); `yaml_type` is that
     type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
-    The module of an op `in_head` belongs to the head, not to the base model.
     The result of a `pure` op depends on operands and attributes alone: equal ones of a block are merged.
     `title` is its name in pictures, where that of the class does not read well; `spelled` maps attributes to the keys
     of YAML that set them, where those are called something else.
@@ -92,7 +91,6 @@ class Definition:
     module_name: ClassVar[str | None] = None
     implicit: ClassVar[Mapping[str, Any]] = {}
     pure: ClassVar[bool] = False
-    in_head: ClassVar[bool] = False
     title: ClassVar[str | None] = None
     spelled: ClassVar[Mapping[str, str]] = {}
 

@@ -120,12 +120,12 @@ def tensor_plan(module: Module) -> Iterator[TensorPlan]:
     width, dtype = spec["d_model"], spec["dtype"]
     std = Init("normal", Decimal(spec["init_std"]))
     graph = module.one("graph")
-    for op in graph.ops:
+    for index, op in enumerate(graph.ops):
         name = op.get("module") or definition(op.name).module_name
         if op.name == "stack":
             yield from _layer_tensors(module, width, std, dtype)
         elif name is not None and op.name != "unembed":
-            path = name if definition(op.name).in_head else f"model.{name}"
+            path = f"model.{name}" if index < head_start(graph) else name
             yield from _module_tensors(op, path, width, std, dtype)
     head = next(op for op in graph.ops if op.name == "unembed")
     for tensor in _module_tensors(head, "lm_head", width, std, dtype):
@@ -133,6 +133,12 @@ def tensor_plan(module: Module) -> Iterator[TensorPlan]:
         yield TensorPlan(
             tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None
         )
+
+
+def head_start(graph: Op) -> int:
+    """The first op of the head: what stands behind the layers and the norm after them."""
+    is_base = [op.name == "stack" or definition(op.name).axis == "norm" for op in graph.ops]
+    return len(is_base) - is_base[::-1].index(True)
 
 
 def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:

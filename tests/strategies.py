@@ -726,7 +726,7 @@ def head(world: World, embedding_block: Drawn) -> Drawn:
     keep_one(world.draw, drawn, "logit_scale", "logit_divisor")
     if world.draw(st.booleans()):
         drawn["vocab_size"] = VOCABULARY - 9
-    if "width" not in embedding_block and world.draw(st.booleans()):
+    if world.draw(st.booleans()):
         drawn["transform"] = transform(world.draw)
     if world.draw(st.booleans()):
         drawn["norm"] = world.draw(st.sampled_from(["last", "none", norm(world.draw)]))

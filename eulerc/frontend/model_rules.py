@@ -123,15 +123,6 @@ def check_logits(context: ModelContext, report: Report) -> None:
             secondary=((head.where("logit_scale"), "a factor, set here"),),
             help="keep one of the two",
         )
-    if head.get("transform") is not None and context.embedding.get("width") is not None:
-        report.error(
-            "E0450",
-            "a transform before the vocabulary, and an embedding of its own width",
-            head.where("transform"),
-            "would stand behind the projection to that width",
-            secondary=((context.embedding.where("width"), "width of the embedding, set here"),),
-            help="take one of the two out",
-        )
     tokens, rows = head.get("vocab_size"), context.model.get("vocab_size")
     if tokens is not None and tokens >= rows:
         report.error(

@@ -18,8 +18,6 @@ class HeadTransform(Definition):
     """`norm(act(dense(x)))` before the vocabulary (Devlin et al. 2019)."""
 
     name = "head_transform"
-    module_name = "head"
-    in_head = True
     block = "transform"
     implicit = {"bias": False, "norm": None}
 

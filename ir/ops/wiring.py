@@ -253,7 +253,6 @@ class Unembed(Definition):
     name = "unembed"
     stages = GRAPH
     module_name = "lm_head"
-    in_head = True
     implicit = {"bias": False, "width": None, "tokens": None}
 
     @classmethod

@@ -204,9 +204,9 @@ def _graph(module: Module) -> Op:
     stream = builder.add(Op("stack"), (stream,), "hidden_states", schedule=module.one("schedule")["schedule"])
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
-    stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
     for transform in (op for op in head.ops if op.name == "head_transform"):
-        stream = builder.add(transform, (stream,), "transformed")
+        stream = builder.add(transform, (stream,), "transformed", module="head")
+    stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
     return Op("graph", body=builder.block(_logits(builder, stream, module)))
 
 

@@ -201,9 +201,28 @@ OPT_350M = Family(
             ),
             {**OPT_SIZES, "ffn_dim": 96, "word_embed_proj_dim": 32, "do_layer_norm_before": False},
         ),
+        "untied": Case(
+            positioned(
+                "opt_untied",
+                BIASED,
+                {"activation": "relu", "bias": True},
+                {"position": "post"},
+                model={},
+                embedding={"position_offset": 2, "width": 80},
+                head={"norm": "none", **UNTIED},
+            ),
+            {
+                **OPT_SIZES,
+                "ffn_dim": 96,
+                "word_embed_proj_dim": 80,
+                "do_layer_norm_before": False,
+                "tie_word_embeddings": False,
+            },
+        ),
     },
     renames=(
-        Rename(r"model\.decoder\.project_(in|out)\.weight", (r"model.project_\1.weight",)),
+        Rename(r"model\.decoder\.project_in\.weight", ("model.project_in.weight",)),
+        Rename(r"model\.decoder\.project_out\.weight", ("project_out.weight",)),
         *shared_names(r"model\.decoder", AFTER),
     ),
     features=(

@@ -1,4 +1,4 @@
-"""Families of norms, residual wiring and heads: OLMo, Nemotron, ModernBERT, GPT, narrow OPT, MiniMax-01."""
+"""Families of norms, residual wiring and heads: OLMo, Nemotron, ModernBERT, GPT, MiniMax-01."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 from tests.families.dense import GPT2
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
 from tests.families.layouts import halves, triples
-from tests.families.learned_positions import AFTER, OPT_SIZES, positioned, shared_names
-from tests.families.specs import BIASED, LIBRARY, block, default_rope, document
+from tests.families.specs import LIBRARY, block, default_rope, document
 
 ATTENTION = "layer_templates.*.mixer.attention"
 FFN = "layer_templates.*.ffn"
@@ -252,40 +251,6 @@ OPENAI_GPT = Family(
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}),
         Feature("feed-forward biases", {f"{FFN}.bias": False}),
-    ),
-)
-
-NARROW = {**OPT_SIZES, "ffn_dim": 96, "word_embed_proj_dim": 24}
-OPT_PROJECTED = Family(
-    name="opt_projected",
-    config="OPTConfig",
-    model="OPTForCausalLM",
-    cases={
-        name: Case(
-            positioned(
-                f"opt_projected_{name}",
-                BIASED,
-                {"activation": "relu", "bias": True},
-                {"position": position},
-                model={},
-                embedding={"position_offset": 2, "width": 24},
-                head={**head, "norm": "none"},
-            ),
-            {**NARROW, "do_layer_norm_before": position == "pre", **original},
-        )
-        for name, position, head, original in (
-            ("base", "post", {}, {}),
-            ("untied", "post", UNTIED, {"tie_word_embeddings": False}),
-        )
-    },
-    renames=(
-        Rename(r"model\.decoder\.(project_\w+)\.weight", (r"model.\1.weight",)),
-        *shared_names(r"model\.decoder", AFTER),
-    ),
-    features=(
-        Feature("width of the embedding", {"embedding.width": GONE}, shows="weights"),
-        Feature("norms after the additions", {f"{NORM}.position": "output"}),
-        Feature("tied head", {"head": {**UNTIED, "norm": "none"}}, shows="gradients"),
     ),
 )
 

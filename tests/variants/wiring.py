@@ -80,7 +80,7 @@ VARIANTS: dict[str, str] = {
         "wide_embedding",
         block("n_kv_heads: 2"),
         embedding="  positional: rope\n  width: 80",
-        rest="head: {tie_weights: false, vocab_size: 91, norm: none}",
+        rest="head: {tie_weights: false, vocab_size: 91, norm: none, transform: {activation: silu, norm: {}}}",
     ),
     "ffn_branches": spec(
         "ffn_branches",

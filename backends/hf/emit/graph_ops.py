@@ -5,7 +5,7 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import own_field
+from eulerc.ir.numbers import head_start, own_field
 
 DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
 
@@ -26,19 +26,13 @@ def _number(op: Op, name: str, model: Model) -> str:
 
 
 def base_ops(model: Model) -> tuple[Op, ...]:
-    """The ops of the base model: up to the layers, and the norm and the projection behind them."""
-    return model.graph.ops[: _head_start(model)]
+    """The ops of the base model: up to the layers, and the norm behind them."""
+    return model.graph.ops[: head_start(model.graph)]
 
 
 def head_ops(model: Model) -> tuple[Op, ...]:
     """The ops of the head: what follows the base model."""
-    return model.graph.ops[_head_start(model) : -1]
-
-
-def _head_start(model: Model) -> int:
-    ops = model.graph.ops
-    last = [op.name in ("stack", "project") or definition(op.name).axis == "norm" for op in ops]
-    return len(last) - last[::-1].index(True)
+    return model.graph.ops[head_start(model.graph) : -1]
 
 
 def embedding_width(model: Model) -> str:
@@ -54,8 +48,7 @@ def member(model: Model, op: Op) -> str | None:
         rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
         return f"self.embed_positions = nn.Embedding({rows}, config.hidden_size)"
     if op.name == "project":
-        widths = [embedding_width(model), "config.hidden_size"][:: 1 if op["module"] == "project_in" else -1]
-        return f"self.{op['module']} = nn.Linear({', '.join(widths)}, bias=False)"
+        return f"self.project_in = nn.Linear({embedding_width(model)}, config.hidden_size, bias=False)"
     if op.name == "scale":
         return f"self.{op['config']} = config.{op['config']}"
     if op.name == "dropout":
@@ -69,6 +62,8 @@ def head_member(model: Model, op: Op) -> str | None:
     """The line of the head's constructor that an op needs."""
     if op.name == "head_transform":
         return f"self.head = {op['class']}(config)"
+    if op.name == "project":
+        return f"self.project_out = nn.Linear(config.hidden_size, {embedding_width(model)}, bias=False)"
     if op.name == "unembed":
         width = embedding_width(model) if op["width"] is not None else "config.hidden_size"
         return f"self.lm_head = nn.Linear({width}, config.vocab_size, bias={op['bias']})"
@@ -107,10 +102,8 @@ def head_lines(model: Model) -> list[str]:
     chosen = "hidden_states[:, slice_indices, :]"
     found = [] if place == 0 else [f"hidden_states = {chosen}"]
     for op in ops[:place]:
-        value = (
-            "self.head(hidden_states)" if op.name == "head_transform" else scaled("hidden_states", op, "self.config")
-        )
-        found.append(f"hidden_states = {value}")
+        call = f"self.{op.get('module')}(hidden_states)"
+        found.append(f"hidden_states = {scaled('hidden_states', op, 'self.config') if op.name == 'scale' else call}")
     found.append(f"logits = self.lm_head({chosen if place == 0 else 'hidden_states'})")
     if ops[place]["tokens"] is not None:
         found.append("logits = logits[..., : self.config.unpadded_vocab_size]")
