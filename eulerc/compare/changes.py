@@ -68,13 +68,16 @@ class Difference:
 
 def is_same_model(old: Design, new: Design) -> bool:
     """Whether two designs, read from their graphs, are one model; what templates are called does not count."""
-    return old.model == new.model and old.layers == new.layers
+    if any(changes(old.model, new.model)) or len(old.schedule) != len(new.schedule):
+        return False
+    pairs = dict.fromkeys(zip(old.schedule, new.schedule, strict=True))
+    return not any(any(changes(old.templates[name], new.templates[other])) for name, other in pairs)
 
 
 def difference(old: Design, new: Design, *, same: bool) -> Difference:
     """Compares two designs of one kind; `same` says that they are one model, whatever their specs look like."""
     matches = _matches(old, new)
-    pairs = tuple(_pair(old, new, *names) for names in matches.items())
+    pairs = tuple(_pair(old, new, *names, same=same) for names in matches.items())
     renamed = tuple(matches.get(name, name) for name in old.schedule)
     moves = renamed != new.schedule and not same
     return Difference(
@@ -98,12 +101,19 @@ def changes(old: Values, new: Values) -> Iterator[Change]:
         if isinstance(before, dict) and isinstance(after, dict):
             for change in changes(before, after):
                 yield Change(f"{key}.{change.key}", change.old, change.new)
-        elif before != after or isinstance(before, bool) != isinstance(after, bool):
+        elif _differ(before, after):
             yield Change(key, before, after)
 
 
-def _pair(old: Design, new: Design, name: str, other: str) -> Pair:
-    found = tuple(changes(old.templates[name], new.templates[other]))
+def _differ(before: Any, after: Any) -> bool:
+    """Whether two values are not the same; what an op does not know is off."""
+    if before in (None, False) and after in (None, False):
+        return False
+    return bool(before != after or isinstance(before, bool) != isinstance(after, bool))
+
+
+def _pair(old: Design, new: Design, name: str, other: str, *, same: bool) -> Pair:
+    found = () if same else tuple(changes(old.templates[name], new.templates[other]))
     return Pair(name, other, tuple(old.layers_of(name)), tuple(new.layers_of(other)), found)
 
 

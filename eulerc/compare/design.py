@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 
 from eulerc.frontend import blocks
-from eulerc.ir.compact import compact
+from eulerc.ir.compact import compact, complete
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Definition, definition, definitions
 from eulerc.ir.fields import Named
@@ -52,14 +52,10 @@ class Design:
     def layers_of(self, template: str) -> list[int]:
         return [index for index, name in enumerate(self.schedule) if name == template]
 
-    @property
-    def layers(self) -> list[Values]:
-        """The content of every layer."""
-        return [self.templates[name] for name in self.schedule]
-
 
 def written_design(module: Module) -> Design:
     """The design of a module at stage `arch`, in the words of its spec."""
+    module = complete(module)
     model = _model_values(module, ("template", "schedule"))
     order = [str(name) for name in module.one("schedule")["schedule"]]
     return _design(module, model, lambda template: _merged(map(_part_values, template.ops)), order)
@@ -67,6 +63,7 @@ def written_design(module: Module) -> Design:
 
 def graph_design(module: Module) -> Design:
     """The design of a module past stage `arch`: by the ops of its graphs, where the words of the spec are gone."""
+    module = complete(module)
     ropes = {str(op.symbol): op for op in module.all("rope")}
     model = _model_values(module, ("template", "graph", "rope", "class", "layer", "config"))
     model |= _graph_values(module.one("graph"), ropes)

@@ -121,7 +121,7 @@ WRITTEN_OTHERWISE = {
 def test_one_model_written_otherwise_is_no_difference(way: str) -> None:
     content = found(HYBRID, WRITTEN_OTHERWISE[way])
     assert content["same_model"]
-    assert content["model"] == [] and content["schedule"] is None
+    assert content["model"] == [] and content["templates"]["changed"] == [] and content["schedule"] is None
     assert "no difference in the model" in as_text(compared(HYBRID, WRITTEN_OTHERWISE[way]))
 
 
