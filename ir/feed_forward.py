@@ -11,7 +11,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import ClassBinding, LocalTensor, definition, linear
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
-from eulerc.ir.norms import NORM_FIELDS, nested_norm
+from eulerc.ir.norms import NORM_FIELDS, as_attribute, nested_norm
 from eulerc.ir.tensors import Init
 
 ACTIVATION = Choice(
@@ -215,11 +215,7 @@ def resolve_inner_norm(values: Values, context: ModelContext, report: Report) ->
         return None
     nested = Values({"inner_norm": {} if given is True else given}, values.spans, values.span)
     op = nested_norm("inner_norm", nested, context, report)
-    if op is None:
-        return None
-    implicit = definition(op.name).implicit
-    own = {name: value for name, value in op.attributes.items() if value != implicit.get(name)}
-    return {"norm": op.name, **own}
+    return None if op is None else as_attribute(op)
 
 
 def has_bias(bias: bool | Mapping[str, bool], name: str) -> bool:
