@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eulerc.frontend import tree
 from eulerc.frontend.schema import plain
-from eulerc.ir.context import UnreadError
+from eulerc.ir.context import Report, UnreadError
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import definition
 from eulerc.ir.norms import nested_norm
@@ -112,11 +112,11 @@ def _numbers(branches: tuple[Op, ...]) -> Iterator[tuple[Op, str, object]]:
                 yield from ((branch, name, value) for name, value in definition(op.name).config_fields(op).items())
 
 
-def check_inputs(reader: TemplateReader, parallel: Op, position: str) -> None:
+def check_inputs(report: Report, parallel: Op, position: str) -> None:
     """A branch can read the stream instead of a norm's result only where that norm is."""
     for branch in parallel.ops:
         if branch["input"] == "stream" and position not in ("pre", "sandwich"):
-            reader.report.error(
+            report.error(
                 "E0455",
                 f"branch {branch.symbol} reads the stream, as all of them do",
                 branch.where("input"),

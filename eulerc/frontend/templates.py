@@ -13,12 +13,12 @@ from eulerc.frontend import blocks, tree
 from eulerc.frontend.branches import check_inputs, parallel_ffn
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import is_expression, mentions_layer, names_in, resolve
+from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
-from eulerc.ir.ops.wiring import shares_norm
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
 MIXER_BLOCKS = ("attention",)
@@ -114,7 +114,7 @@ class Templates:
         environment = self._environment(name, body, layer)
         merged = tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span)
         for override in layer.overrides:
-            merged = merge(merged, placed(override))
+            merged = tree.merge(merged, placed(override))
         self._refuse_params(merged)
         resolved = resolve(merged, environment, self.reader.diagnostics)
         if not isinstance(resolved, tree.Mapping):
@@ -215,18 +215,7 @@ def placed(override: tree.Mapping) -> tree.Mapping:
         return override
     rest = tree.Mapping(tuple(entry for entry in override if entry.key not in MIXER_BLOCKS), override.span)
     mixer = tree.Entry("mixer", mixers[0].key_span, tree.Mapping(mixers, mixers[0].value.span))
-    return merge(rest, tree.Mapping((mixer,), override.span))
-
-
-def merge(base: tree.Mapping, over: tree.Mapping) -> tree.Mapping:
-    """`over` laid on `base`: mappings merge, anything else replaces."""
-    entries = {entry.key: entry for entry in base}
-    for entry in over:
-        below = entries.get(entry.key)
-        if below is not None and isinstance(below.value, tree.Mapping) and isinstance(entry.value, tree.Mapping):
-            entry = evolve(entry, value=merge(below.value, entry.value))
-        entries[entry.key] = entry
-    return tree.Mapping(tuple(entries.values()), base.span)
+    return tree.merge(rest, tree.Mapping((mixer,), override.span))
 
 
 class TemplateReader:
@@ -254,91 +243,15 @@ class TemplateReader:
         if any(part is None for part in parts):
             return None
         ops = tuple(part for part in parts if part is not None)
-        self.check_places(places, ops[-1])
-        self.check_general(places)
-        self.check_sizes([op for op in ops[2:-1] if op.name != "norm.none"])
-        self.check_inputs(ops[1], {op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
-        self.check_skip({op.get("sublayer", "norm"): op for op in ops[2:-1]}, ops[-1])
+        check_norms(self.report, places, ops)
+        if ops[1].name == "ffn.parallel":
+            check_inputs(self.report, ops[1], place_of_ffn(ops))
         return ops
 
     def norm(self, place: str, node: tree.Node) -> Op | None:
         """The norm of all sublayers, or of the one that `place` names."""
         op = self.part("norm", node, "rmsnorm")
         return op if op is None or place == "norm" else op.replacing(sublayer=place)
-
-    def check_general(self, places: Mapping[str, Place]) -> None:
-        """What `norm` says of all sublayers is read by one at least."""
-        position, general = places["norm"]
-        own = [place for name, place in places.items() if name != "norm"]
-        if len(own) < 2 or not isinstance(general, tree.Mapping):
-            return
-        read = {id(entry) for _, node in own if isinstance(node, tree.Mapping) for entry in node}
-        unread = [entry for entry in general if id(entry) not in read]
-        if position is not None and all(each is not None for each, _ in own):
-            unread.append(position)
-        for entry in unread:
-            self.report.error(
-                "E0446",
-                f"norm.{entry.key} is read by no sublayer",
-                entry.key_span,
-                "mixer and ffn have their own",
-                help=f"take {entry.key} out",
-            )
-
-    def check_sizes(self, norms: list[Op]) -> None:
-        """A number of a layer's norms stands in one config field; eps alone may have one for each sublayer."""
-        for index, norm in enumerate(norms):
-            for name, field in definition(norm.name).fields.items():
-                others = [op for op in norms[:index] if op.name == norm.name and op[name] != norm[name]]
-                if field.role == "size" and name != "eps" and others:
-                    self.report.error(
-                        "E0456",
-                        f"{name} is {others[0][name]} and {norm[name]} in norms of one layer",
-                        norm.where(name),
-                        "one field of the config holds it for the layer",
-                        secondary=((others[0].where(name), f"{others[0][name]} here"),),
-                        help=f"give both the same {name}",
-                    )
-
-    def check_inputs(self, ffn: Op, norms: Mapping[str, Op], wiring: Op) -> None:
-        """What branches of the feed-forward read, by where its norms stand."""
-        if ffn.name == "ffn.parallel":
-            is_bare = norms.get("ffn", norms["norm"]).name == "norm.none"
-            check_inputs(self, ffn, "none" if is_bare else wiring["ffn_position"] or wiring["position"])
-
-    def check_skip(self, norms: Mapping[str, Op], wiring: Op) -> None:
-        """What is taken behind a norm needs that norm."""
-        kinds = {norms.get(axis, norms["norm"]).name for axis in ("mixer", "ffn")}
-        if wiring["skip"] == "normed" and "norm.none" in kinds:
-            self.report.error(
-                "E0443",
-                "skip normed without the norm that it takes",
-                wiring.where("skip"),
-                "a sublayer has no norm",
-                help="give both sublayers a norm, or set `skip: stream`",
-            )
-
-    def check_places(self, places: Mapping[str, Place], wiring: Op) -> None:
-        """A position needs norms; sublayers that share a norm have none of their own."""
-        for place, (position, node) in places.items():
-            word = node.get("type") if isinstance(node, tree.Mapping) else None
-            if position is not None and word is not None and plain(word) == "none":
-                self.report.error(
-                    "E0442",
-                    "a position for norms that are none",
-                    position.value.span,
-                    "nothing stands there",
-                    secondary=((word.span, "no norm, set here"),),
-                    help="take position out",
-                )
-            if place != "norm" and shares_norm(wiring):
-                self.report.error(
-                    "E0445",
-                    f"norm.{place} where parallel sublayers share a norm",
-                    node.span,
-                    "there is one norm for both",
-                    help="set `shared_norm: false` under residual",
-                )
 
     def lowered(self, kind: type[Definition], values: Values) -> Op | None:
         """The op for values; None where it needs one that could not be read."""
@@ -428,34 +341,3 @@ class TemplateReader:
             given.update(inner.given)
             spans.update(inner.spans)
         return Values(given, spans, node.span, {**level, **chosen.fields})
-
-
-Place = tuple[tree.Entry | None, tree.Node]
-"""Where norms stand, and which."""
-
-
-def norm_places(node: tree.Node) -> dict[str, Place]:
-    """The norms of a template: that of all sublayers under `norm`, and those of `mixer` and `ffn` where they differ.
-
-    What a sublayer says is laid over what holds for all; of another kind of norm only the position holds.
-    """
-    position, general = without(node, "position")
-    own = {}
-    for axis in ("mixer", "ffn"):
-        entry, general = without(general, axis)
-        if entry is not None:
-            own[axis] = entry.value
-    places: dict[str, Place] = {"norm": (position, general)}
-    for axis, over in own.items():
-        own_position, rest = without(over, "position")
-        if isinstance(rest, tree.Mapping) and isinstance(general, tree.Mapping) and rest.entry("type") is None:
-            rest = merge(tree.Mapping(general.entries, over.span), rest)
-        places[axis] = (own_position, rest)
-    return places
-
-
-def without(node: tree.Node, key: str) -> tuple[tree.Entry | None, tree.Node]:
-    """A mapping's entry of that key, and the mapping without it."""
-    if not isinstance(node, tree.Mapping):
-        return None, node
-    return node.entry(key), tree.Mapping(tuple(entry for entry in node if entry.key != key), node.span)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from eulerc.ir.span import Span
 
@@ -62,3 +62,14 @@ class Sequence:
 
 
 Node: TypeAlias = "Scalar | Mapping | Sequence"
+
+
+def merge(base: Mapping, over: Mapping) -> Mapping:
+    """`over` laid on `base`: mappings merge, anything else replaces."""
+    entries = {entry.key: entry for entry in base}
+    for entry in over:
+        below = entries.get(entry.key)
+        if below is not None and isinstance(below.value, Mapping) and isinstance(entry.value, Mapping):
+            entry = evolve(entry, value=merge(below.value, entry.value))
+        entries[entry.key] = entry
+    return Mapping(tuple(entries.values()), base.span)

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from eulerc import __version__
-from eulerc.backends.hf.emit import config_class, model_class
+from eulerc.backends.hf.emit import config_class, head_class, model_class
 from eulerc.backends.hf.emit.classes import alibi_request, class_requests, loss_requests, rotary_request
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
@@ -111,7 +111,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [model_class.layer_masks(model)] if model.windows_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
-    tail = [*auxiliary, model_class.head_class(model), model_class.task_heads(model)]
+    tail = [*auxiliary, head_class.head_class(model), model_class.task_heads(model)]
     definitions = [
         *guard(model),
         *([config] if config is not None else []),

@@ -1,0 +1,168 @@
+"""The causal language model: the head, its logits and its losses."""
+
+from __future__ import annotations
+
+from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.graph_ops import head_lines, head_member, head_ops
+from eulerc.ir.core import Op
+
+
+def head_class(model: Model) -> str:
+    """The causal language model."""
+    emitter = Emitter()
+    name = model.prefix
+    head = _unembed(model)
+    emitter.line("@auto_docstring")
+    with emitter.indent(f"class {name}ForCausalLM({name}PreTrainedModel, GenerationMixin):"):
+        if head["tied"]:
+            emitter.line('_tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}')
+        emitter.line('_tp_plan = {"lm_head": "colwise_gather_output"}')
+        emitter.line('_pp_plan = {"lm_head": (["hidden_states"], ["logits"])}')
+        emitter.line()
+        with emitter.indent(f"def __init__(self, config: {name}Config) -> None:"):
+            emitter.line("super().__init__(config)")
+            emitter.line(f"self.model = {name}Model(config)")
+            emitter.line("self.vocab_size = config.vocab_size")
+            for op in head_ops(model):
+                line = head_member(model, op)
+                if line is not None:
+                    emitter.line(line)
+            emitter.line()
+            emitter.line("# Initialize weights and apply final processing")
+            emitter.line("self.post_init()")
+        emitter.line()
+        if model.windows_differ:
+            emitter.line("create_masks_for_generate = staticmethod(create_layer_masks)")
+            emitter.line()
+        _head_forward(emitter, model)
+    return emitter.text()
+
+
+def _unembed(model: Model) -> Op:
+    return next(op for op in model.graph.ops if op.name == "unembed")
+
+
+def _head_forward(emitter: Emitter, model: Model) -> None:
+    output = "MoeCausalLMOutputWithPast" if model.moe else "CausalLMOutputWithPast"
+    router = ["output_router_logits: bool | None = None"] if model.moe else []
+    parameters = [
+        "self",
+        "input_ids: torch.LongTensor | None = None",
+        "attention_mask: torch.Tensor | None = None",
+        "position_ids: torch.LongTensor | None = None",
+        "past_key_values: Cache | None = None",
+        "inputs_embeds: torch.FloatTensor | None = None",
+        "labels: torch.LongTensor | None = None",
+        "use_cache: bool | None = None",
+        *router,
+        "logits_to_keep: int | torch.Tensor = 0",
+        "**kwargs: Unpack[TransformersKwargs]",
+    ]
+    emitter.line("@can_return_tuple")
+    emitter.line("@auto_docstring")
+    with emitter.indent("def forward("):
+        for parameter in parameters:
+            emitter.line(f"{parameter},")
+    with emitter.indent(f") -> {output}:"):
+        if model.moe:
+            # Labels ask for the losses on the routers' logits, and so for the logits
+            asked = " or labels is not None" if _auxiliary_terms(model) else ""
+            with emitter.indent("if output_router_logits is None:"):
+                emitter.line(f"output_router_logits = self.config.output_router_logits{asked}")
+        _run_model(emitter, model)
+        _logits(emitter, model)
+        _loss(emitter, model)
+        _return(emitter, model, output)
+
+
+def _run_model(emitter: Emitter, model: Model) -> None:
+    with emitter.indent("outputs = self.model("):
+        for name in ("input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds", "use_cache"):
+            emitter.line(f"{name}={name},")
+        if model.moe:
+            emitter.line("output_router_logits=output_router_logits,")
+        emitter.line("**kwargs,")
+    emitter.line(")")
+    emitter.line()
+
+
+def _logits(emitter: Emitter, model: Model) -> None:
+    emitter.line("hidden_states = outputs.last_hidden_state")
+    emitter.line("# Only compute the logits that are asked for")
+    emitter.line("slice_indices = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep")
+    for line in head_lines(model):
+        emitter.line(line)
+    emitter.line()
+
+
+def _loss(emitter: Emitter, model: Model) -> None:
+    emitter.line("loss = None")
+    with emitter.indent("if labels is not None:"):
+        size = "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
+        emitter.call("loss = self.loss_function", ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"])
+    emitter.line()
+    terms = _auxiliary_terms(model)
+    if not terms:
+        return
+    if _balances(model):
+        emitter.line("aux_loss = None")
+    with emitter.indent("if output_router_logits:"):
+        if _balances(model) and model.routers_differ:
+            emitter.line(f"routers = [module for module in self.modules() if isinstance(module, {_routers(model)})]")
+        for name, function, _ in terms:
+            sizes = _loss_sizes(model) if name == "aux_loss" else []
+            emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
+        with emitter.indent("if labels is not None:"):
+            emitter.line("share = 1.0")
+            with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
+                emitter.line("# One part of an accumulated batch weighs as much as its share of the labels")
+                emitter.line("share = (labels[..., 1:] != -100).sum().to(loss.device) / num_items_in_batch")
+            for name, _, coefficient in terms:
+                emitter.line(f"loss = loss + share * self.config.{coefficient} * {name}.to(loss.device)")
+    emitter.line()
+
+
+def _loss_sizes(model: Model) -> list[str]:
+    """What the load-balancing loss needs to know of the routers."""
+    if model.routers_differ:
+        return ["[router.top_k for router in routers]"]
+    experts = "self.config.num_experts"
+    if any(op["identity_experts"] for op in model.moe):
+        experts += " + self.config.num_identity_experts"
+    return [experts, "self.config.num_experts_per_tok"]
+
+
+def _routers(model: Model) -> str:
+    """The classes of the routers, for `isinstance`."""
+    names = dict.fromkeys(str(op["slots"]["Router"]) for op in model.module.all("class") if "Router" in op["slots"])
+    return next(iter(names)) if len(names) == 1 else f"({', '.join(names)})"
+
+
+def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
+    """Variable, function and coefficient of every auxiliary loss."""
+    terms = []
+    if any(op["load_balance_coef"] for op in model.moe):
+        function = "layerwise_load_balancing_loss" if model.routers_differ else "load_balancing_loss"
+        terms.append(("aux_loss", function, "router_aux_loss_coef"))
+    if any(op["z_loss"] for op in model.moe):
+        terms.append(("z_loss", "router_z_loss", "router_z_loss_coef"))
+    return terms
+
+
+def _balances(model: Model) -> bool:
+    return any(name == "aux_loss" for name, _, _ in _auxiliary_terms(model))
+
+
+def _return(emitter: Emitter, model: Model, output: str) -> None:
+    with emitter.indent(f"return {output}("):
+        emitter.line("loss=loss,")
+        if _balances(model):
+            emitter.line("aux_loss=aux_loss,")
+        emitter.line("logits=logits,")
+        emitter.line("past_key_values=outputs.past_key_values,")
+        emitter.line("hidden_states=outputs.hidden_states,")
+        emitter.line("attentions=outputs.attentions,")
+        if model.moe:
+            emitter.line("router_logits=outputs.router_logits,")
+    emitter.line(")")
