@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import evolve
 
+from eulerc.ir.compact import completed
 from eulerc.ir.core import Block, Module, Op, Symbol
 
 
@@ -19,7 +20,7 @@ def hoist(module: Module) -> Module:
     tables: list[tuple[Any, int]] = []
     ops = tuple(_share(op, tables) if op.name == "template" else op for op in module.model.ops)
     ropes = tuple(
-        Op("rope", symbol=f"rope_{index}", attributes={**rope, "width": width})
+        completed(Op("rope", symbol=f"rope_{index}", attributes={**rope, "width": width}))
         for index, (rope, width) in enumerate(tables)
     )
     first = next(index for index, op in enumerate(ops) if op.name == "template")
