@@ -49,7 +49,7 @@ class LayerNorm(Definition):
                 "unit_offset on a LayerNorm without bias",
                 values.where("unit_offset"),
                 "for the form with a bias",
-                help="take unit_offset or `bias: false` out",
+                help="set bias to true, or take unit_offset out",
             )
         refuse_without_weight(("bias", "unit_offset", "float32_weight"), values, report)
         attributes = {
