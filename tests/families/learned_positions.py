@@ -262,7 +262,7 @@ BIOGPT = Family(
                 {"activation": "relu", "bias": True},
                 {},
                 model={"d_model": 48, "n_heads": 3, "n_kv_heads": 3, "max_seq_len": 32},
-                embedding={"position_offset": 2, "width": 32},
+                embedding={"position_offset": 2},
                 head=UNTIED,
             ),
             {
