@@ -6,6 +6,7 @@ from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
+from eulerc.ir.dynamic_masks import DYNAMIC_MASK, resolve_mask
 from eulerc.ir.fields import Block, Choice, Field, Flag, Integer, Number
 from eulerc.ir.norms import NORM_FIELDS, as_attribute, nested_norm
 
@@ -106,6 +107,7 @@ OPTIONS: dict[str, Field] = {
         "Where eager attention computes the scores.",
         "model",
     ),
+    "dynamic_mask": DYNAMIC_MASK,
 }
 
 IMPLICIT: dict[str, Any] = {name: field.default for name, field in OPTIONS.items()}
@@ -131,6 +133,7 @@ def resolve_options(values: Values, head_dim: int, context: ModelContext, report
     for bias in ("q_bias", "k_bias", "v_bias"):
         if options[bias] == values.value("qkv_bias"):
             options[bias] = None
+    options["dynamic_mask"] = resolve_mask(values, context, report)
     check_values(values, options, head_dim, report)
     check_sinks(values, options, report)
     check_gate(values, options, report)
@@ -226,7 +229,7 @@ def option(op: Op, name: str) -> Any:
 def option_facts(op: Op) -> dict[str, Any]:
     """What the options compile into the attention class."""
     gate, sinks, temperature = (option(op, name) for name in ("output_gate", "attention_sinks", "temperature"))
-    norm = op["qk_norm"]
+    norm, mask = op["qk_norm"], option(op, "dynamic_mask")
     return {
         "query_bias": bias_of(op, "q_bias"),
         "key_bias": bias_of(op, "k_bias"),
@@ -249,6 +252,8 @@ def option_facts(op: Op) -> dict[str, Any]:
         "qk_norm": norm and norm["over"],
         "norm_after_rope": norm is not None and norm.get("place") == "after_rope",
         "stepwise_projections": has_steps(op),
+        "dynamic_mask": mask is not None,
+        "dynamic_mask_bias": bool(mask and mask["bias"]),
         "rope_negated": op["rope"] is not None and bool(op["rope"].get("negated")),
     }
 
@@ -277,6 +282,8 @@ def option_config(op: Op) -> dict[str, Any]:
     temperature = option(op, "temperature")
     norms = {field: option(op, name) for name, field in NESTED_NORMS.items() if name != "qk_norm"}
     fields = {field: norm["eps"] for field, norm in norms.items() if norm is not None}
+    if option(op, "dynamic_mask") is not None:
+        fields["keep_window_size"] = option(op, "dynamic_mask")["keep"]
     if temperature is None:
         return fields
     return {

@@ -51,7 +51,8 @@ class ClassBinding:
 
     `base` is the library's usual word for such a class, where the component's own name says more. `init` says how the
     parameters start that the library's `_init_weights` does not know or starts otherwise, by name: `zeros`,
-    `ones`, or `normal` and the attribute of the module that holds the standard deviation.
+    `ones`, or `normal` and the attribute of the module that holds the standard deviation;
+    a parameter of a part is called `Part.name`.
     `parts` are the classes that come with it, and are named after it.
     """
 

@@ -386,15 +386,18 @@ def plain(world: World) -> Drawn:
     own_rope(world, drawn)
     if isinstance(drawn.get("rope"), dict) and draw(st.booleans()):
         drawn["rope"]["negated"] = True
-    drawn |= attention_options(draw, drawn)
+    drawn |= attention_options(world, drawn)
     after_rope(world, drawn)
     return drawn
 
 
-def attention_options(draw: Draw, drawn: Drawn) -> Drawn:
+def attention_options(world: World, drawn: Drawn) -> Drawn:
     """What plain attention may have besides, a few at a time."""
+    draw = world.draw
     names = draw(st.lists(st.sampled_from(list(OPTIONS)), max_size=4, unique=True))
     chosen: Drawn = {name: draw(OPTION_VALUES[name]) for name in names}
+    if world.positional == "alibi":
+        chosen.pop("dynamic_mask", None)
     if chosen.get("k_eq_v"):
         chosen.pop("v_head_dim", None)
         chosen.pop("v_bias", None)
@@ -524,6 +527,7 @@ OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
         lambda more: {"scale": 0.25, "length": 4, **more}, some_of(TEMPERATURE_FIELDS, without=("scale", "length"))
     ),
     "score_dtype": st.sampled_from(["model", "float32"]),
+    "dynamic_mask": st.builds(lambda keep, bias: {"keep": keep, "bias": bias}, st.integers(2, 9), st.booleans()),
 }
 
 

@@ -29,6 +29,7 @@ from eulerc.ir.attention_options import (
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, linear, register
+from eulerc.ir.dynamic_masks import mask_tensors
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
 from eulerc.ir.indexing import INDEXER, refuse_indexer
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
@@ -164,13 +165,17 @@ class Attention(Definition):
         sinks = option(op, "attention_sinks")
         if sinks is not None and sinks["learnable"]:
             tensors.append(LocalTensor("sinks", (op["n_heads"],), std))
-        return (*tensors, *norm_tensors(op, width, std))
+        mask = mask_tensors(option(op, "dynamic_mask"), op["n_kv_heads"], width.outputs // op["n_heads"], std)
+        return (*tensors, *mask, *norm_tensors(op, width, std))
 
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         width = Widths.of(op)
         projections = width.query_projection + width.keys + width.values + width.gates + width.outputs
-        return Cost(hidden_size * projections, width.queries + width.outputs, op["window"])
+        steps = 0
+        if option(op, "dynamic_mask") is not None:
+            steps = op["n_kv_heads"] ** 2 * (width.outputs // op["n_heads"])
+        return Cost(hidden_size * projections, width.queries + width.outputs, op["window"], steps)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
@@ -180,9 +185,13 @@ class Attention(Definition):
             init["sinks"] = "normal" if sinks["learnable"] else "zeros"
         if gate is not None and gate["bias"] == "head":
             init["gate_bias"] = "zeros"
+        parts: tuple[str, ...] = ()
+        if option(op, "dynamic_mask") is not None:
+            parts = ("DynamicMask",)
+            init["DynamicMask.A"] = "zeros"
         facts = {name: fact for name, fact in attention_facts(op).items() if name != "attention_bias"}
         slots = attention_slots(op) | option_slots(op)
-        return ClassBinding("attention", "Attention", facts | option_facts(op), slots, init=init)
+        return ClassBinding("attention", "Attention", facts | option_facts(op), slots, init=init, parts=parts)
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

@@ -310,7 +310,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
         "hidden_divisor": None,
         "vocab_size": None,
     },
-    "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None, "negated": False},
+    "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None},
 }
 
 

@@ -83,6 +83,13 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     }
 
 
+def mask_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    sizes = config.per_layer_config[1]
+    shape = (BATCH, sizes.num_key_value_heads, LENGTH, sizes.v_head_dim or sizes.head_dim)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(4))
+    return {"value_states": values, "attention_mask": causal_mask(torch.float32), "query_length": LENGTH}
+
+
 def latent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {**attention_inputs(config), "index_mask": causal_mask(torch.float32, window=3)}
 
@@ -168,6 +175,8 @@ OPTION_FACTS: dict[str, tuple[Any, ...]] = {
     "query_temperature": (None, "log", "shifted_log", "power"),
     "temperature_rounding": (None, "none", "dtype"),
     "stepwise_projections": FLAG,
+    "dynamic_mask": FLAG,
+    "dynamic_mask_bias": FLAG,
     "rope_negated": FLAG,
 }
 STEPS = ("v_head_dim", "key_is_value", "value_norm", "clip_qkv", "key_multiplier", "value_multiplier")
@@ -184,6 +193,7 @@ def options_agree(facts: Facts) -> bool:
         and not (facts["key_is_value"] and (facts["v_head_dim"] or facts["value_bias"]))
         and (facts["attention_sinks"] is None) == (facts["sink_placement"] is None)
         and (facts["query_temperature"] is None) == (facts["temperature_rounding"] is None)
+        and (facts["dynamic_mask"] or not facts["dynamic_mask_bias"])
         and gates_agree(facts)
     )
 
@@ -346,6 +356,14 @@ CASES = (
         filled=eager_slot,
         dropped=without_rope,
         differing={"num_attention_heads": 2, "head_dim": 16},
+    ),
+    Case(
+        "dynamic_mask",
+        "DynamicMask",
+        mask_inputs,
+        {"dynamic_mask_bias": FLAG, "v_head_dim": (None, 12)},
+        dropped=lambda facts: {"layer_idx"},
+        differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16, "keep_window_size": 3},
     ),
     Case(
         "indexer",

@@ -112,6 +112,7 @@ VALUES: dict[str, list[Any]] = {
         {**MLA, "gate": {"over": "element"}},
         {**MLA, "gate": {"over": "head", "float32": True}},
     ],
+    "dynamic_mask": [{"keep": 4}, {"keep": 5}, {"keep": 4, "bias": True}],
     "differential": [
         {},
         {"lambda_init": 0.5},

@@ -1,4 +1,4 @@
-"""Tiny specs of attention of other kinds: differential."""
+"""Tiny specs of attention of other kinds: differential, with a dynamic mask."""
 
 from __future__ import annotations
 
@@ -22,6 +22,23 @@ VARIANTS: dict[str, str] = {
         "differential_alibi",
         block("differential: {lambda_std: 0.2}, out_bias: true, scale: 0.3", residual="type: parallel"),
         embedding="  positional: alibi",
+    ),
+    "dynamic_mask": spec(
+        "dynamic_mask",
+        block(
+            "dynamic_mask: {keep: 5, bias: true}, n_kv_heads: 2, qk_norm: head",
+            residual="skip_weight: channel",
+            name="sparse",
+        )
+        + block(
+            "dynamic_mask: {keep: 4}, window: 7, v_head_dim: 12, softcap: 9.0, output_gate: {}, rope: none",
+            MOE,
+            "type: layernorm, position: sandwich",
+            name="local",
+        )
+        + block("attention_sinks: {}, n_kv_heads: 1", name="plain"),
+        # Not first: values there depend on the token alone, and a choice between two of a kind is no choice
+        "  - {pattern: [plain, sparse, local], repeat: 2}",
     ),
 }
 """Specs by name."""

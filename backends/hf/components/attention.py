@@ -9,6 +9,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from eulerc.backends.hf.components.apply_rotary import apply_rotary_pos_emb
+from eulerc.backends.hf.components.dynamic_mask import DynamicMask
 from eulerc.backends.hf.components.eager_attention import eager_attention_forward
 from eulerc.backends.hf.components.query_temperature import log_temperature as query_temperature
 from eulerc.backends.hf.components.rms_norm import RMSNorm as OutputNorm
@@ -111,6 +112,8 @@ class Attention(nn.Module):
                 sizes.num_attention_heads * (self.head_dim if sizes.v_head_dim is None else self.v_head_dim),
                 eps=sizes.output_norm_eps,
             )
+        if config.dynamic_mask:
+            self.dynamic_mask = DynamicMask(config, layer_idx)
         if config.attention_sinks == "zero":
             # One more logit in the softmax of every head, for a key without a value (Miller 2023)
             self.sinks = nn.Buffer(torch.zeros(sizes.num_attention_heads), persistent=False)
@@ -195,6 +198,8 @@ class Attention(nn.Module):
                 query_states = (query_states * temperature).to(query_states.dtype)
         if past_key_values is not None:
             key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+        if self.config.dynamic_mask:
+            attention_mask = self.dynamic_mask(value_states, attention_mask, query_states.shape[2])
 
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation,

@@ -49,13 +49,13 @@ def _request(model: Model, op: Op) -> Request:
         names=(op["definition"],),
         facts=facts_of(op),
         slots=_slots(model, op),
-        rename={op["definition"]: str(op.symbol), **_part_names(op), "PreTrainedConfig": f"{model.prefix}Config"},
+        rename={op["definition"]: str(op.symbol), **part_names(op), "PreTrainedConfig": f"{model.prefix}Config"},
         drop_parameters=dropped(model, op),
         per_layer=_per_layer(model, op),
     )
 
 
-def _part_names(op: Op) -> dict[str, str]:
+def part_names(op: Op) -> dict[str, str]:
     """The classes that come with a class: named after it."""
     own = str(op.symbol).removesuffix("Attention")
     return {part: f"{own}{part}" for part in op.get("parts", ())}

@@ -160,7 +160,16 @@ class Model:
     @cached_property
     def has_value_dims(self) -> bool:
         """Whether values of plain attention have another width than keys, which few kernels take."""
-        return any(op.name == "mixer.attention" and op.get("v_head_dim") is not None for op in self.mixers)
+        return any(
+            op.name == "mixer.differential_attention"
+            or (op.name == "mixer.attention" and op.get("v_head_dim") is not None)
+            for op in self.mixers
+        )
+
+    @cached_property
+    def masks_by_head(self) -> bool:
+        """Whether layers make masks of their own, one a head."""
+        return any(op.get("dynamic_mask") is not None for op in self.mixers)
 
     @cached_property
     def has_temperatures(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from eulerc.backends.hf.emit.classes import part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import base_ops, lines, member
@@ -27,7 +28,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
-        plain = not (model.alibi or model.indexed or model.has_value_dims)
+        plain = not (model.alibi or model.indexed or model.has_value_dims or model.masks_by_head)
         emitter.line(f"_supports_flash_attn = {plain}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
@@ -89,8 +90,13 @@ def _init_weights(emitter: Emitter, model: Model) -> None:
 
 
 def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
-    initialised = [op for op in model.module.all("class") if op.get("init")]
-    cases = [(str(op.symbol), [_init_line(name, how) for name, how in op["init"].items()]) for op in initialised]
+    cases = []
+    for op in model.module.all("class"):
+        inits = {str(op.symbol): {name: how for name, how in op.get("init", {}).items() if "." not in name}}
+        for part, name in part_names(op).items():
+            own = {key: how for key, how in op["init"].items() if key.startswith(f"{part}.")}
+            inits[name] = {key.removeprefix(f"{part}."): how for key, how in own.items()}
+        cases += [(name, [_init_line(*item) for item in own.items()]) for name, own in inits.items() if own]
     if len(model.ropes) > 1:
         body = [
             "for label in module.rope_type:",
