@@ -652,11 +652,15 @@ def known(arguments: Mapping[str, Any], function: Callable[..., Any]) -> dict[st
     return {name: value for name, value in arguments.items() if name in parameters or name in through}
 
 
+def takes_cache(module: nn.Module) -> bool:
+    return "past_key_values" in inspect.signature(module.forward).parameters
+
+
 @torch.no_grad()
 def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
     layers = [DynamicIndexedLayer(), DynamicIndexedLayer()]
-    cache = {"past_key_values": Cache(layers=layers)} if "attention_mask" in inputs else {}
+    cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
     return [item for item in (output if isinstance(output, tuple) else (output,)) if item is not None]
 
@@ -673,7 +677,7 @@ def attention_call(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, An
     def shown(option: Any) -> Any:
         return option.tolist() if isinstance(option, torch.Tensor) else option
 
-    if "attention_mask" in inputs:
+    if takes_cache(module):
         ALL_ATTENTION_FUNCTIONS["recording"] = interface
         module.config._attn_implementation = "recording"
         module(**inputs)

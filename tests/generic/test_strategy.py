@@ -142,7 +142,8 @@ def test_a_built_model_trains_decodes_and_pads_exactly(spec: Spec) -> None:
     module = built(spec)
     lm = causal_lm_class(DIRECTORY).from_pretrained(DIRECTORY, attn_implementation="eager")
     perturb(lm)
-    check_training(lm.train())
+    check_training(lm.train(), module)
+    keep_all_keys(lm)
     check_decoding(lm.eval(), module)
     check_padding(lm)
 
@@ -193,11 +194,22 @@ def perturb(lm: torch.nn.Module) -> None:
         tensor.add_(torch.randn(tensor.shape, generator=generator) * 0.1)
 
 
-def check_training(lm: Any) -> None:
+def keep_all_keys(lm: Any) -> None:
+    """No choice of keys: among equals it may fall either way."""
+    for part in lm.modules():
+        for name in {"index_topk", "keep_window_size"} & vars(part).keys():
+            setattr(part, name, lm.config.max_position_embeddings)
+
+
+def check_training(lm: Any, module: Module) -> None:
     ids = tokens(2, 12)
     torch.manual_seed(0)
     lm(ids, labels=ids).loss.backward()
+    untrained = {plan.name for plan in tensor_plan(module) if not plan.trained}
     for name, parameter in lm.named_parameters():
+        if name in untrained:
+            assert parameter.grad is None, name
+            continue
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
     lm.zero_grad()
@@ -214,7 +226,9 @@ def check_decoding(lm: Any, module: Module) -> None:
         logits.append(output.logits)
     assert close(torch.cat(logits, dim=1), lm(ids, use_cache=False).logits)
     cache = output.past_key_values
-    held = sum(part.numel() * part.element_size() for layer in cache.layers for part in (layer.keys, layer.values))
+    parts = [part for layer in cache.layers for part in (layer.keys, layer.values)]
+    parts += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
+    held = sum(part.numel() * part.element_size() for part in parts)
     assert held == 2 * kv_bytes(module, ids.shape[1])
 
 
