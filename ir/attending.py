@@ -10,26 +10,51 @@ from eulerc.ir.definition import Definition
 from eulerc.ir.divisors import divisors, nearest_divisor
 
 
-def attention_state(
-    kv_heads: int, head_dim: int, window: int | None, value_dim: int | None = None
-) -> tuple[StateType, ...]:
+def attention_state(op: Op, head_dim: int, value_dim: int | None = None) -> tuple[StateType, ...]:
     """Keys and values: they grow with the sequence; under a window, up to what a new token can still see.
 
     `value_dim` is the width of a value head where that differs from a key's.
     """
-    grows = "t" if window is None else f"t<={window - 1}"
+    heads = op["n_kv_heads"]
     if value_dim is None:
-        return (StateType("kv", ("b", kv_heads, grows, head_dim)),)
-    return StateType("keys", ("b", kv_heads, grows, head_dim)), StateType("values", ("b", kv_heads, grows, value_dim))
+        return (StateType("kv", ("b", heads, growth(op), head_dim)),)
+    return (
+        StateType("keys", ("b", heads, growth(op), head_dim)),
+        StateType("values", ("b", heads, growth(op), value_dim)),
+    )
 
 
-PLAIN = {"qkv_bias": False, "out_bias": False, "attn_drop": 0.0, "scale": None, "softcap": None, "window": None}
+def reach(op: Op) -> int | None:
+    """How many tokens back a query may see, itself included; None for all."""
+    window, dilation = op["window"], op.get("window_dilation")
+    return window if window is None or dilation is None else (window - 1) * dilation + 1
+
+
+def growth(op: Op) -> str:
+    """The length of the cache: every token, or those within reach of the next one."""
+    tokens = reach(op)
+    return "t" if tokens is None else f"t<={tokens - 1}"
+
+
+def is_chunked(op: Op) -> bool:
+    """Whether windows are chunks of the sequence."""
+    return op.get("window_mode") == "chunked"
+
+
+def seen_pairs(op: Op) -> dict[str, Any]:
+    """What the mask of an op leaves, as arguments of its cost."""
+    return {"window": op["window"], "chunked": is_chunked(op), "dilation": op.get("window_dilation") or 1}
+
+
+PLAIN = {"qkv_bias": False, "out_bias": False, "attn_drop": 0.0, "scale": None, "softcap": None}
+PLAIN |= {"window": None, "window_mode": "standard", "window_dilation": None}
 """The options that need no more than their default."""
 
 
 def plain_options(values: Values) -> dict[str, Any]:
-    """Those options, as written or by default."""
-    return {name: values.value(name) for name in PLAIN}
+    """Those options, as written or by default; a window by its other name is a window."""
+    options = {name: values.value(name) for name in PLAIN if name in values.fields}
+    return {**options, "window_mode": {"sliding": "standard"}.get(options["window_mode"], options["window_mode"])}
 
 
 def attention_facts(op: Op) -> dict[str, Any]:
@@ -40,7 +65,7 @@ def attention_facts(op: Op) -> dict[str, Any]:
         "attention_out_bias": op["out_bias"],
         "rope": rope is not None,
         "partial_rotary": rope is not None and rope["partial"] != 1.0,
-        "sliding_window": op["window"] is not None,
+        "sliding_window": op["window"] is not None and not is_chunked(op),
         "attn_logit_softcapping": op["softcap"] is not None,
         "attention_multiplier": op["scale"] is not None,
     }
@@ -63,6 +88,8 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     """Config fields of an attention op; numbers that are not set leave no field, except the dropout."""
     fields = Definition.config_fields.__func__(cls, op)  # type: ignore[attr-defined]
     fields = {name: value for name, value in fields.items() if value is not None}
+    if op["window"] is not None:
+        fields["attention_chunk_size" if is_chunked(op) else "sliding_window"] = reach(op)
     norm = op.get("qk_norm")
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
@@ -83,7 +110,7 @@ def refuse_other_keys(
 
 
 def check_window(values: Values, report: Report) -> None:
-    """A mode needs a window."""
+    """A mode needs a window, and a dilated one its dilation."""
     if "window_mode" in values and values.get("window") is None:
         report.error(
             "E0316",
@@ -91,6 +118,23 @@ def check_window(values: Values, report: Report) -> None:
             values.where("window_mode"),
             "has no effect without `window`",
             help="add `window: N`, or take window_mode out",
+        )
+    dilated, dilation = values.get("window_mode") == "dilated", values.get("window_dilation")
+    if dilated and dilation is None:
+        report.error(
+            "E0375",
+            "a dilated window without a dilation",
+            values.where("window_mode"),
+            "says that tokens between are left out, not how many",
+            help="add `window_dilation: 2`",
+        )
+    elif dilation is not None and not dilated:
+        report.error(
+            "E0375",
+            "window_dilation on a window without gaps",
+            values.where("window_dilation"),
+            "read with `window_mode: dilated` alone",
+            help="set `window_mode: dilated`, or take window_dilation out",
         )
 
 

@@ -36,6 +36,7 @@ class Cost:
 
     `linear` counts weight multiply-adds for one token; `attention` counts multiply-adds of one query with one key
     (scores and values together), so a query that sees `n` keys costs `n * attention`. One multiply-add is 2 FLOPs.
+    `window` tokens are seen: the last ones, every `dilation`-th of them, or those of the query's chunk if `chunked`.
     `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
     """
 
@@ -43,6 +44,8 @@ class Cost:
     attention: int = 0
     window: int | None = None
     expanded: int = 0
+    chunked: bool = False
+    dilation: int = 1
 
 
 @frozen

@@ -23,7 +23,9 @@ def layer_kind(op: Op) -> str | None:
         return None
     if op.get("indexer") is not None:
         return "indexed_attention"
-    return "sliding_attention" if op.get("window") is not None else "full_attention"
+    if op.get("window") is None:
+        return "full_attention"
+    return "chunked_attention" if op.get("window_mode") == "chunked" else "sliding_attention"
 
 
 def schedule(module: Module) -> list[Op]:
@@ -48,6 +50,9 @@ def block_types(module: Module) -> list[str]:
 def config_fields(module: Module) -> dict[str, Any]:
     """`fields` that hold for the whole model, and `per_layer` for the numbers that differ between layers."""
     layers = [_fields_of(template) for template in schedule(module)]
+    if any("window_dilation" in fields for fields in layers):
+        # A window without gaps has every token
+        layers = [{"window_dilation": 1, **fields} if "sliding_window" in fields else fields for fields in layers]
     names = sorted({name for fields in layers for name in fields})
     shared: dict[str, Any] = {}
     differing: dict[str, Any] = {}

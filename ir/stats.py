@@ -125,12 +125,24 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1).
     """
     linear = sum(cost.linear + cost.expanded for cost in _costs(module))
-    causal = sum(cost.attention * visible_pairs(length, cost.window) for cost in _costs(module))
+    causal = sum(cost.attention * visible_pairs(length, cost) for cost in _costs(module))
     forward = 2 * (linear * length + causal) // length
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * forward}
 
 
-def visible_pairs(length: int, window: int | None) -> int:
-    """Pairs of query and key that causality and a window leave among `length` tokens."""
-    seen = length if window is None else min(int(window), length)
+def visible_pairs(length: int, cost: Cost) -> int:
+    """Pairs of query and key that causality and the window of an op leave among `length` tokens."""
+    if cost.window is None:
+        return _causal_pairs(length, length)
+    if cost.chunked:
+        whole, rest = divmod(length, int(cost.window))
+        return whole * _causal_pairs(int(cost.window), int(cost.window)) + _causal_pairs(rest, rest)
+    # Of the tokens, each `dilation`-th belongs to one sequence, within which the window has no gaps
+    longer = length % cost.dilation
+    shorter = _causal_pairs(length // cost.dilation, int(cost.window)) * (cost.dilation - longer)
+    return shorter + _causal_pairs(length // cost.dilation + 1, int(cost.window)) * longer
+
+
+def _causal_pairs(length: int, window: int) -> int:
+    seen = min(window, length)
     return seen * (seen + 1) // 2 + (length - seen) * seen

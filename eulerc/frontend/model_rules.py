@@ -142,6 +142,7 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     _check_alibi(mixers, report)
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
+    _check_chunks(mixers, report)
     _check_coefficients([op for op in ops if op.name == "ffn.moe"], report)
 
 
@@ -212,6 +213,31 @@ def _check_mscale(mixers: list[Op], report: Report) -> None:
                 help="set `scale` in these layers and take mscale_all_dim out, or give all layers one rope",
             )
             return
+
+
+def _check_chunks(mixers: list[Op], report: Report) -> None:
+    """transformers reads one length of chunks."""
+    chunked = {int(op["window"]): op for op in mixers if op.get("window_mode") == "chunked"}
+    windows = [op for op in mixers if op["window"] is not None and op.get("window_mode") != "chunked"]
+    if chunked and windows:
+        report.error(
+            "E0377",
+            "windows and chunks in one model",
+            windows[0].where("window"),
+            "a window that moves with the query",
+            secondary=((next(iter(chunked.values())).where("window_mode"), "chunks, set here"),),
+            help="let all windows be chunked, or none: transformers takes one of the two for a model",
+        )
+    if len(chunked) > 1:
+        first, second = list(chunked.values())[:2]
+        report.error(
+            "E0376",
+            f"chunks of {int(first['window'])} and of {int(second['window'])} tokens in one model",
+            second.where("window"),
+            "chunked layers share a length",
+            secondary=((first.where("window"), "the other length, set here"),),
+            help="give all chunked layers one window",
+        )
 
 
 def _shown(value: object) -> object:

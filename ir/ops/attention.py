@@ -15,6 +15,7 @@ from eulerc.ir.attending import (
     check_window,
     plain_options,
     resolve_heads,
+    seen_pairs,
 )
 from eulerc.ir.attention_options import (
     IMPLICIT,
@@ -98,9 +99,24 @@ class Attention(Definition):
         unit="tokens",
     )
     window_mode = Field(
-        Choice(meanings={"standard": "the last `window` tokens", "sliding": "the same, by its other name"}),
+        Choice(
+            meanings={
+                "standard": "the last `window` tokens",
+                "sliding": "the same, by its other name",
+                "chunked": "those of the query's own chunk of `window` tokens (Llama 4)",
+                "dilated": "`window` tokens, each `window_dilation` after the one before (Longformer)",
+            }
+        ),
         "Which tokens of the past the window admits.",
         "standard",
+    )
+    window_dilation = Field(
+        Integer(2, nullable=True),
+        "Dilated: every how many tokens the window admits one.",
+        None,
+        "size",
+        "window_dilation",
+        unit="tokens",
     )
     qk_norm = Field(
         Either(
@@ -145,7 +161,7 @@ class Attention(Definition):
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        return attention_state(op["n_kv_heads"], op["head_dim"], op["window"], option(op, "v_head_dim"))
+        return attention_state(op, op["head_dim"], option(op, "v_head_dim"))
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
@@ -172,10 +188,14 @@ class Attention(Definition):
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         width = Widths.of(op)
         projections = width.query_projection + width.keys + width.values + width.gates + width.outputs
+<<<<<<< HEAD
         steps = 0
         if option(op, "dynamic_mask") is not None:
             steps = op["n_kv_heads"] ** 2 * (width.outputs // op["n_heads"])
         return Cost(hidden_size * projections, width.queries + width.outputs, op["window"], steps)
+=======
+        return Cost(hidden_size * projections, width.queries + width.outputs, **seen_pairs(op))
+>>>>>>> 24b7e89 (Windows may be chunks of the sequence or have gaps; what inputs can move is held against the layers' masks)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

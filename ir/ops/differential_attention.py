@@ -15,6 +15,7 @@ from eulerc.ir.attending import (
     plain_options,
     refuse_other_keys,
     resolve_heads,
+    seen_pairs,
 )
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
@@ -85,7 +86,7 @@ class DifferentialAttention(Definition):
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        return attention_state(op["n_kv_heads"], op["head_dim"], op["window"])
+        return attention_state(op, op["head_dim"])
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
@@ -109,7 +110,7 @@ class DifferentialAttention(Definition):
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         queries, keys = op["n_heads"] * op["head_dim"], op["n_kv_heads"] * op["head_dim"]
-        return Cost(hidden_size * (2 * queries + 2 * keys), 3 * queries, op["window"])
+        return Cost(hidden_size * (2 * queries + 2 * keys), 3 * queries, **seen_pairs(op))
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

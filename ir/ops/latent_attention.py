@@ -10,9 +10,11 @@ from eulerc.ir.attending import (
     attention_facts,
     attention_slots,
     check_window,
+    growth,
     plain_options,
     refuse_other_keys,
     resolve_heads,
+    seen_pairs,
 )
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
@@ -65,7 +67,7 @@ MLA_FIELDS: dict[str, Field] = {
     ),
 }
 
-KEYS = (*PLAIN, "n_heads", "n_kv_heads", "window_mode", "rope", "latent_dim", "mla", "indexer")
+KEYS = (*PLAIN, "n_heads", "n_kv_heads", "rope", "latent_dim", "mla", "indexer")
 SIZES = ("kv_rank", "q_rank", "nope_dim", "rope_dim", "v_dim")
 
 
@@ -128,7 +130,7 @@ class LatentAttention(Definition):
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        grows = "t" if op["window"] is None else f"t<={op['window'] - 1}"
+        grows = growth(op)
         states = [StateType("latent", ("b", 1, grows, op["kv_rank"]))]
         if op["rope_dim"]:
             states.append(StateType("rope_key", ("b", 1, grows, op["rope_dim"])))
@@ -166,7 +168,7 @@ class LatentAttention(Definition):
             linear += hidden_size * gate_width(op)
         index = index_cost(own(cls.option(op, "indexer")), hidden_size, op["q_rank"])
         pairs = op["n_heads"] * (query + op["v_dim"]) + index.attention
-        return Cost(linear + index.linear, pairs, op["window"], expanded)
+        return Cost(linear + index.linear, pairs, expanded=expanded, **seen_pairs(op))
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

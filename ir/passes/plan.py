@@ -60,7 +60,7 @@ class _Classes:
         windows: dict[str, set[bool]] = {}
         for op in ops:
             if op.get("window", "absent") != "absent":
-                windows.setdefault(self._window_key(op), set()).add(op["window"] is not None)
+                windows.setdefault(self._window_key(op), set()).add(layer_kind(op) == "sliding_attention")
         return windows
 
     def _window_key(self, op: Op) -> str:

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent))
 from builds import VARIANTS, close, directory, model, read, tokens
 
-from eulerc.ir.numbers import tensor_plan
+from eulerc.ir.core import Op
+from eulerc.ir.numbers import schedule, tensor_plan
 from eulerc.ir.stats import executed_flops, kv_bytes, statistics
 
 NAMES = tuple(VARIANTS)
@@ -142,29 +143,41 @@ def test_predicted_flops_are_those_that_torch_counts(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
 def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
-    """Which inputs move the last output: all where a layer is unbounded, else (window - 1) * layers back.
+    """Which inputs move the last output: those that a path through the layers' masks leads to.
 
     Indexers, whose choice follows no rule, keep all keys here.
     """
     _, module = read(VARIANTS[name])
-    from eulerc.ir.numbers import schedule
-
-    windows = [op["window"] for template in schedule(module) for op in template.ops if op.carries]
     length = 30
-    reach = length if None in windows else min(length, 1 + sum(window - 1 for window in windows))
+    seen = torch.eye(length, dtype=torch.bool)[-1]
+    for template in reversed(schedule(module)):
+        masks = [visible(op, length) for op in template.ops if op.carries]
+        reached = [(seen[:, None] & mask).any(dim=0) for mask in masks]
+        seen = torch.stack([seen, *reached]).any(dim=0)
     lm = model(name)
-    for module in lm.modules():
-        if hasattr(module, "index_topk"):
-            module.index_topk = length
+    for part in lm.modules():
+        if hasattr(part, "index_topk"):
+            part.index_topk = length
     ids = tokens(1, length)
     before = lm(ids, use_cache=False).logits[0, -1]
-    for position in (0, length - reach - 1, length - reach, length - 2):
-        if position < 0:
-            continue
+    edges = (seen[1:] != seen[:-1]).nonzero().flatten().tolist()
+    for position in sorted({0, length - 2, *edges, *(edge + 1 for edge in edges)}):
         changed = ids.clone()
         changed[0, position] = (changed[0, position] + 1 - 3) % 96 + 3
         moved = (lm(changed, use_cache=False).logits[0, -1] - before).abs().max().item() > 0
-        assert moved == (position >= length - reach), position
+        assert moved == seen[position].item(), position
+
+
+def visible(op: Op, length: int) -> torch.Tensor:
+    """Which keys (columns) a query (row) of an op sees."""
+    query, key = torch.arange(length)[:, None], torch.arange(length)[None]
+    distance, window = query - key, op["window"]
+    if window is None:
+        return distance >= 0
+    if op.get("window_mode") == "chunked":
+        return (distance >= 0) & (query // window == key // window)
+    dilation = op.get("window_dilation") or 1
+    return (distance >= 0) & (distance < window * dilation) & (distance % dilation == 0)
 
 
 @pytest.mark.parametrize("name", NAMES)

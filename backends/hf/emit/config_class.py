@@ -48,6 +48,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "attention_multiplier": ("float", "Factor on the attention scores."),
     "attn_logit_softcapping": ("float", "Cap on the attention scores."),
     "sliding_window": ("int", "Tokens that a query of a windowed layer sees, itself included."),
+    "window_dilation": ("int", "Every how many tokens a windowed layer sees one."),
+    "attention_chunk_size": ("int", "Length of the chunks that queries of a chunked layer do not see beyond."),
     "kv_lora_rank": ("int", "Rank of the latent of keys and values."),
     "q_lora_rank": ("int", "Rank of the latent of queries."),
     "qk_nope_head_dim": ("int", "Width of the part of a head that does not rotate."),

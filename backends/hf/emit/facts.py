@@ -99,7 +99,7 @@ class Model:
     @cached_property
     def has_layer_types(self) -> bool:
         """Only a model with several kinds or windows lists them: the library infers a single one."""
-        return len(set(self.kinds)) > 1 or self.windows_differ or self.indexed
+        return len(set(self.kinds)) > 1 or self.windows_differ or self.indexed or self.chunked
 
     @cached_property
     def indexed(self) -> bool:
@@ -113,7 +113,16 @@ class Model:
 
     @cached_property
     def windows_differ(self) -> bool:
-        return "sliding_window" in self.differing
+        """Whether layers of one kind need masks of their own: by their windows, or by gaps within them."""
+        return "sliding_window" in self.differing or self.dilated
+
+    @cached_property
+    def chunked(self) -> bool:
+        return "chunked_attention" in self.kinds
+
+    @cached_property
+    def dilated(self) -> bool:
+        return any(op.get("window_dilation") is not None for op in self.mixers)
 
     @cached_property
     def blocks(self) -> list[str]:

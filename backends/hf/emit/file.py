@@ -33,6 +33,8 @@ MODEL_IMPORTS = (
     "from transformers.cache_utils import Cache, DynamicCache",
     "from transformers.generation import GenerationMixin",
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
+    "from transformers.masking_utils import create_chunked_causal_mask",
+    "from collections.abc import Callable",
     "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
     "from transformers.modeling_layers import GenericForTokenClassification, GradientCheckpointingLayer",
     "from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast",

@@ -12,6 +12,7 @@ SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
 MASK_FUNCTIONS = {
     "full_attention": "create_causal_mask",
     "sliding_attention": "create_sliding_window_causal_mask",
+    "chunked_attention": "create_chunked_causal_mask",
     "indexed_attention": "create_causal_mask",
 }
 
@@ -28,8 +29,14 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
+<<<<<<< HEAD
         plain = not (model.alibi or model.indexed or model.has_value_dims or model.masks_by_head)
         emitter.line(f"_supports_flash_attn = {plain}")
+=======
+        plain = not (model.alibi or model.indexed or model.has_value_dims)
+        own_masks = model.dilated or model.chunked
+        emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
+>>>>>>> 24b7e89 (Windows may be chunks of the sequence or have gaps; what inputs can move is held against the layers' masks)
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
         emitter.line("_can_compile_fullgraph = True")
@@ -377,10 +384,10 @@ def _loop(emitter: Emitter, model: Model) -> None:
 LAYER_MASKS = '''
 def mask_label(config: CONFIG, layer_idx: int) -> str:
     """Layers of one kind and one window share a mask."""
-    return f"{config.layer_types[layer_idx]}_{config.per_layer_config[layer_idx].sliding_window}"
+    LABEL
 
 
-def create_layer_masks(
+DILATED_MASKdef create_layer_masks(
     config: CONFIG,
     inputs_embeds: torch.Tensor,
     attention_mask: torch.Tensor | None,
@@ -394,7 +401,7 @@ def create_layer_masks(
         label = mask_label(config, layer_idx)
         if label in masks:
             continue
-        create_mask = create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask
+        create_mask = CHOICE
         masks[label] = create_mask(
             config=config.per_layer_config[layer_idx],
             inputs_embeds=inputs_embeds,
@@ -402,17 +409,40 @@ def create_layer_masks(
             past_key_values=past_key_values,
             position_ids=position_ids,
             layer_idx=layer_idx,
-        )
+DILATION        )
     return masks
+'''
+DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable | None:
+    """Admits every token that is a multiple of the layer's dilation back; None where that is every token."""
+    dilation = config.per_layer_config[layer_idx].window_dilation
+    if config.layer_types[layer_idx] != "sliding_attention" or dilation == 1:
+        return None
+
+    def mask_function(batch_idx: int, head_idx: int, q_idx: int, kv_idx: int) -> bool:
+        return (q_idx - kv_idx) % dilation == 0
+
+    return mask_function
+
+
 '''
 
 
 def layer_masks(model: Model) -> str:
     """The functions that make one mask for every window, where windows differ."""
-    text = LAYER_MASKS
-    if model.indexed:
-        always = '            allow_is_causal_skip=layer_type != "indexed_attention",\n'
-        text = text.replace("            layer_idx=layer_idx,\n", f"            layer_idx=layer_idx,\n{always}")
+    choice = 'create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask'
+    if model.chunked:
+        choice = "LAYER_MASK_FUNCTIONS[layer_type]"
+    dilation = "            and_mask_function=dilated_mask(config, layer_idx),\n" if model.dilated else ""
+    label = 'return f"{config.layer_types[layer_idx]}_{config.per_layer_config[layer_idx].sliding_window}"'
+    if model.dilated:
+        label = "sizes = config.per_layer_config[layer_idx]\n    "
+        label += 'return f"{config.layer_types[layer_idx]}_{sizes.sliding_window}_{sizes.window_dilation}"'
+    text = LAYER_MASKS.replace("LABEL", label).replace("CHOICE", choice).replace("DILATION", dilation)
+    text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
+    if model.chunked:
+        kinds = sorted(set(model.kinds))
+        table = "".join(f'    "{kind}": {MASK_FUNCTIONS[kind]},\n' for kind in kinds)
+        text = f"\nLAYER_MASK_FUNCTIONS = {{\n{table}}}\n\n" + text
     return text.replace("CONFIG", f"{model.prefix}Config")
 
 
