@@ -27,7 +27,9 @@ def attention_state(op: Op, head_dim: int, value_dim: int | None = None) -> tupl
 def reach(op: Op) -> int | None:
     """How many tokens back a query may see, itself included; None for all."""
     window, dilation = op["window"], op.get("window_dilation")
-    return window if window is None or dilation is None else (window - 1) * dilation + 1
+    if window is None:
+        return None
+    return int(window) if dilation is None else (int(window) - 1) * int(dilation) + 1
 
 
 def growth(op: Op) -> str:
@@ -38,7 +40,7 @@ def growth(op: Op) -> str:
 
 def is_chunked(op: Op) -> bool:
     """Whether windows are chunks of the sequence."""
-    return op.get("window_mode") == "chunked"
+    return bool(op.get("window_mode") == "chunked")
 
 
 def seen_pairs(op: Op) -> dict[str, Any]:
@@ -46,8 +48,16 @@ def seen_pairs(op: Op) -> dict[str, Any]:
     return {"window": op["window"], "chunked": is_chunked(op), "dilation": op.get("window_dilation") or 1}
 
 
-PLAIN = {"qkv_bias": False, "out_bias": False, "attn_drop": 0.0, "scale": None, "softcap": None}
-PLAIN |= {"window": None, "window_mode": "standard", "window_dilation": None}
+PLAIN: dict[str, Any] = {
+    "qkv_bias": False,
+    "out_bias": False,
+    "attn_drop": 0.0,
+    "scale": None,
+    "softcap": None,
+    "window": None,
+    "window_mode": "standard",
+    "window_dilation": None,
+}
 """The options that need no more than their default."""
 
 
@@ -89,7 +99,10 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     fields = Definition.config_fields.__func__(cls, op)  # type: ignore[attr-defined]
     fields = {name: value for name, value in fields.items() if value is not None}
     if op["window"] is not None:
+        fields.pop("sliding_window", None)
         fields["attention_chunk_size" if is_chunked(op) else "sliding_window"] = reach(op)
+    if op.get("window_dilation") is not None:
+        fields["window_dilation"] = op["window_dilation"]
     norm = op.get("qk_norm")
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 

@@ -168,6 +168,8 @@ class World:
         """All heads have the model's width, so that ropes with one frequency table may be used."""
         self.one_latent_rope = not self.one_width and draw(st.booleans())
         """All layers are latent attention with one rope, which may then have a temperature."""
+        self.chunked = draw(st.sampled_from([False, False, True]))
+        """Windows are chunks, all of one length: a model has either these or windows that move."""
         self.float32_tables = draw(st.booleans())
         self.model: Drawn = {}
         self.rope: Drawn = {}
@@ -351,9 +353,21 @@ def shared_attention(world: World) -> Drawn:
     fields = by_axis("mixer")["attention"].fields
     heads = ("n_heads", "n_kv_heads", "head_dim")
     mixers = ("latent_dim", "mla", "indexer", "differential")
-    own = (*heads, *mixers, "window_mode", "qk_norm", "rope", *OPTIONS)
+    own = (*heads, *mixers, "window_mode", "window_dilation", "qk_norm", "rope", *OPTIONS)
     drawn: Drawn = world.draw(some_of(fields, without=own))
+    if drawn.get("window") is not None:
+        drawn |= window(world)
     return drawn
+
+
+def window(world: World) -> Drawn:
+    """How a window lies, where there is one."""
+    if world.chunked:
+        return {"window": 4, "window_mode": "chunked"}
+    mode = world.draw(st.sampled_from([None, "standard", "sliding", "dilated"]))
+    if mode == "dilated":
+        return {"window_mode": mode, "window_dilation": world.draw(st.sampled_from([2, 3]))}
+    return {} if mode is None else {"window_mode": mode}
 
 
 def heads(world: World, drawn: Drawn) -> None:
@@ -373,8 +387,6 @@ def plain(world: World) -> Drawn:
     heads(world, drawn)
     if not world.one_width and draw(st.booleans()):
         drawn["head_dim"] = draw(VALUES["head_dim"])
-    if drawn.get("window") is not None and draw(st.booleans()):
-        drawn["window_mode"] = draw(st.sampled_from(["standard", "sliding"]))
     count = drawn.get("n_heads", world.model["n_heads"])
     kv_heads = drawn.get("n_kv_heads", world.model.get("n_kv_heads", count))
     if kv_heads % 2 == 0 and draw(st.booleans()):
@@ -692,13 +704,13 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
     if all("params" in body for body in bodies) and draw(st.booleans()):
         run["with"] = {"width": draw(st.sampled_from([24, 32]))}
     if draw(st.booleans()):
-        run["override"] = override(draw, bodies)
+        run["override"] = override(world, bodies)
     if draw(st.booleans()):
         first = draw(st.integers(start, start + length - 1))
         run["override_at"] = [
             {
                 "layers": draw(st.sampled_from([first, f"{first}-{start + length - 1}"])),
-                **override(draw, [templates[name] for name in used]),
+                **override(world, [templates[name] for name in used]),
             }
         ]
     return run, length
@@ -709,8 +721,9 @@ def pattern_items(draw: Draw, name: str) -> str | Drawn:
     return draw(st.sampled_from([name, {"template": name}, {"template": name, "repeat": 2}]))
 
 
-def override(draw: Draw, templates: list[Drawn]) -> Drawn:
+def override(world: World, templates: list[Drawn]) -> Drawn:
     """Keys that these templates may have replaced."""
+    draw = world.draw
     choices = [
         {"residual": {"scaling": 0.5}},
         {"attention": {"window": 4}},
@@ -720,7 +733,7 @@ def override(draw: Draw, templates: list[Drawn]) -> Drawn:
     networks = [body["ffn"] for body in templates]
     if all(network["type"] != "parallel" and "alpha" not in network.get("clamp", {}) for network in networks):
         choices.append({"ffn": {"activation": "relu"}})
-    if any("indexer" in body["mixer"].get("attention", {}) for body in templates):
+    if world.chunked or any("indexer" in body["mixer"].get("attention", {}) for body in templates):
         choices = [choice for choice in choices if "window" not in choice.get("attention", {})]
     return dict(draw(st.sampled_from(choices)))
 
