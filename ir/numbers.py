@@ -116,7 +116,8 @@ def _op_fields(op: Op) -> dict[str, Any]:
 def _real_fields() -> frozenset[str]:
     """Config fields of real numbers, whose whole values are floats too: configs are checked for just that."""
     fields = (field for kind in definitions().values() for field in kind.fields.values())
-    return frozenset(field.config for field in fields if field.config is not None and isinstance(field.kind, Number))
+    own = frozenset(field.config for field in fields if field.config is not None and isinstance(field.kind, Number))
+    return own | {"swiglu_limit", "swiglu_alpha"}
 
 
 def tensor_plan(module: Module) -> Iterator[TensorPlan]:
