@@ -188,14 +188,10 @@ class Attention(Definition):
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         width = Widths.of(op)
         projections = width.query_projection + width.keys + width.values + width.gates + width.outputs
-<<<<<<< HEAD
         steps = 0
         if option(op, "dynamic_mask") is not None:
             steps = op["n_kv_heads"] ** 2 * (width.outputs // op["n_heads"])
-        return Cost(hidden_size * projections, width.queries + width.outputs, op["window"], steps)
-=======
-        return Cost(hidden_size * projections, width.queries + width.outputs, **seen_pairs(op))
->>>>>>> 24b7e89 (Windows may be chunks of the sequence or have gaps; what inputs can move is held against the layers' masks)
+        return Cost(hidden_size * projections, width.queries + width.outputs, expanded=steps, **seen_pairs(op))
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

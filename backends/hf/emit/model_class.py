@@ -29,14 +29,9 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
-<<<<<<< HEAD
         plain = not (model.alibi or model.indexed or model.has_value_dims or model.masks_by_head)
-        emitter.line(f"_supports_flash_attn = {plain}")
-=======
-        plain = not (model.alibi or model.indexed or model.has_value_dims)
         own_masks = model.dilated or model.chunked
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
->>>>>>> 24b7e89 (Windows may be chunks of the sequence or have gaps; what inputs can move is held against the layers' masks)
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
         emitter.line("_can_compile_fullgraph = True")
