@@ -162,15 +162,6 @@ def _check_alibi(mixers: list[Op], report: Report) -> None:
 
 def _check_tables(mixers: list[Op], report: Report) -> None:
     ropes = [op for op in mixers if op["rope"] is not None]
-    precise = {op["rope"]["precision"] == "float32": op for op in ropes}
-    if len(precise) > 1:
-        report.error(
-            "E0340",
-            "rope precision float32 in some layers only",
-            precise[True].where("rope"),
-            "the tables of a model are of one dtype",
-            help="set `precision: float32` in all layers, or in none",
-        )
     widths = {int(op.get("rope_dim") or op["head_dim"]) for op in ropes}
     several = len({str(op["rope"]) for op in ropes}) > 1 and len({int(op["n_heads"]) for op in mixers}) > 1
     for op in ropes:

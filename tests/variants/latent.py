@@ -54,7 +54,7 @@ VARIANTS: dict[str, str] = {
             "indexer: {n_heads: 8, head_dim: 12, top_k: 7}",
             name="unplaced",
         )
-        + block("window: 5, n_kv_heads: 2", name="near")
+        + block("window: 5, n_kv_heads: 2, rope: {precision: float32}", name="near")
         + block("window: 9, qk_norm: head", name="far"),
         "  - {pattern: [indexed, near, unplaced, far]}",
     ),

@@ -168,7 +168,7 @@ def rotary_request(model: Model) -> Request | None:
     several = len(model.ropes) > 1
     facts: dict[str, Any] = {
         "partial_rotary": any(op["partial"] != 1.0 for op in model.ropes),
-        "rope_in_float32": any(op["precision"] == "float32" for op in model.ropes),
+        "rope_in_float32": all(op["precision"] == "float32" for op in model.ropes),
         "rope_layers": PRESENT if several and model.tables_read_layers else None,
     }
     component, definition = (

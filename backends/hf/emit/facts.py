@@ -211,6 +211,16 @@ class Model:
         return {label: str(op["rope"]) for label, op in pairs if isinstance(op.get("rope"), Symbol)}
 
     @cached_property
+    def float32_labels(self) -> list[str]:
+        """The labels of the tables that stay in float32, where others do not."""
+        precise = {str(op.symbol) for op in self.ropes if op["precision"] == "float32"}
+        return (
+            [label for label, name in self.rope_labels.items() if name in precise]
+            if len(self.ropes) > len(precise)
+            else []
+        )
+
+    @cached_property
     def tables_read_layers(self) -> bool:
         """Whether a rotary table needs the numbers of a layer: scaled ones read the number of heads, all the width."""
         scaled = any(op["scaling"] is not None for op in self.ropes)

@@ -345,9 +345,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
     if len(model.ropes) > 1:
         labels = "layer_types" if set(model.rope_labels) <= set(model.kinds) else "block_types"
         with emitter.indent("position_embeddings = {"):
-            emitter.line(
-                "label: self.rotary_emb(hidden_states, position_ids, label) for label in self.config._rope_type_labels"
-            )
+            _tables(emitter, model)
         emitter.line("}")
     elif model.ropes:
         emitter.line("position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)")
@@ -374,6 +372,18 @@ def _loop(emitter: Emitter, model: Model) -> None:
             emitter.line("**kwargs,")
         emitter.line(")")
     emitter.line()
+
+
+def _tables(emitter: Emitter, model: Model) -> None:
+    """The tables by label; each has the dtype of the states that it is made for."""
+    if not model.float32_labels:
+        emitter.line(
+            "label: self.rotary_emb(hidden_states, position_ids, label) for label in self.config._rope_type_labels"
+        )
+        return
+    for label in model.rope_labels:
+        states = "hidden_states.float()" if label in model.float32_labels else "hidden_states"
+        emitter.line(f'"{label}": self.rotary_emb({states}, position_ids, "{label}"),')
 
 
 LAYER_MASKS = '''
