@@ -299,6 +299,8 @@ def template(world: World, with_let: bool) -> Drawn:
     drawn["residual"] = residual(draw, position)
     if not is_special and draw(st.integers(0, 3)) == 0:
         own_norms(draw, drawn)
+    elif position == "sandwich" and draw(st.booleans()):
+        drawn["norm"]["output"] = {"type": "rmsnorm", **norm(draw)} if is_special else other_norm(draw)
     width = drawn["ffn"].get("intermediate_size")
     if isinstance(width, int) and draw(st.booleans()):
         drawn["params"] = {"width": width}
@@ -332,13 +334,18 @@ SPECIAL_NORMS: tuple[Drawn, ...] = (
 """Norms that stand in layers only."""
 
 
+def other_norm(draw: Draw) -> Drawn:
+    """A norm that names its kind."""
+    return {"type": "rmsnorm", **(norm(draw) if draw(st.booleans()) else draw(st.sampled_from(SPECIAL_NORMS)))}
+
+
 def own_norms(draw: Draw, drawn: Drawn) -> None:
     """Norms of one sublayer, where sublayers follow each other."""
     if drawn["residual"].get("type") == "parallel":
         return
     drawn["residual"].pop("skip", None)
     axis = draw(st.sampled_from(["mixer", "ffn"]))
-    own = {"type": "rmsnorm", **(norm(draw) if draw(st.booleans()) else draw(st.sampled_from(SPECIAL_NORMS)))}
+    own = other_norm(draw)
     if draw(st.booleans()):
         own["position"] = draw(st.sampled_from(["pre", "post", "sandwich", "output"]))
     drawn["norm"][axis] = draw(st.sampled_from([{"type": "none"}, own, own]))

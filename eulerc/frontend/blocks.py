@@ -181,6 +181,11 @@ NORM_WIRING: dict[str, Field] = {
     "position": Wiring.fields["position"],
     "mixer": Field(Block(fields=PLACE), "What is otherwise for the mixer's norms.", None),
     "ffn": Field(Block(fields=PLACE), "What is otherwise for the feed-forward's norms.", None),
+    "output": Field(
+        Block(fields={name: field for name, field in PLACE.items() if name != "position"}),
+        "With position sandwich: what is otherwise for the norms on outputs.",
+        None,
+    ),
 }
 """The keys of `norm` that say where norms stand, whatever their kind."""
 

@@ -14,21 +14,23 @@ from eulerc.ir.ops.wiring import shares_norm
 Place = tuple[tree.Entry | None, tree.Node]
 """Where norms stand, and which."""
 
+SUBLAYERS = ("mixer", "ffn")
+
 
 def norm_places(node: tree.Node) -> dict[str, Place]:
-    """The norms of a template: that of all sublayers under `norm`, and those of `mixer` and `ffn` where they differ.
+    """The norms of a template: that of all sublayers under `norm`, and those of `mixer`, `ffn`, `output` that differ.
 
-    What a sublayer says is laid over what holds for all; of another kind of norm only the position holds.
+    What these say is laid over what holds for all; of another kind of norm only the position holds.
     """
     position, general = without(node, "position")
     own = {}
-    for axis in ("mixer", "ffn"):
+    for axis in (*SUBLAYERS, "output"):
         entry, general = without(general, axis)
         if entry is not None:
             own[axis] = entry.value
     places: dict[str, Place] = {"norm": (position, general)}
     for axis, over in own.items():
-        own_position, rest = without(over, "position")
+        own_position, rest = without(over, "position") if axis in SUBLAYERS else (None, over)
         if isinstance(rest, tree.Mapping) and isinstance(general, tree.Mapping) and rest.entry("type") is None:
             rest = tree.merge(tree.Mapping(general.entries, over.span), rest)
         places[axis] = (own_position, rest)
@@ -47,6 +49,7 @@ def check_norms(report: Report, places: Mapping[str, Place], ops: tuple[Op, ...]
     norms = _by_place(ops)
     _check_places(report, places, ops[-1])
     _check_general(report, places)
+    _check_output(report, norms, ops[-1])
     _check_sizes(report, [norm for norm in norms.values() if norm.name != "norm.none"])
     _check_skip(report, norms, ops[-1])
 
@@ -65,10 +68,11 @@ def _by_place(ops: tuple[Op, ...]) -> dict[str, Op]:
 def _check_general(report: Report, places: Mapping[str, Place]) -> None:
     """What `norm` says of all sublayers is read by one at least."""
     position, general = places["norm"]
-    own = [place for name, place in places.items() if name != "norm"]
+    own = [places[axis] for axis in SUBLAYERS if axis in places]
     if len(own) < 2 or not isinstance(general, tree.Mapping):
         return
-    read = {id(entry) for _, node in own if isinstance(node, tree.Mapping) for entry in node}
+    others = [node for name, (_, node) in places.items() if name != "norm"]
+    read = {id(entry) for node in others if isinstance(node, tree.Mapping) for entry in node}
     unread = [entry for entry in general if id(entry) not in read]
     if position is not None and all(each is not None for each, _ in own):
         unread.append(position)
@@ -98,6 +102,27 @@ def _check_sizes(report: Report, norms: list[Op]) -> None:
                 )
 
 
+def _check_output(report: Report, norms: Mapping[str, Op], wiring: Op) -> None:
+    """A norm of outputs differs from one before the sublayer, so there must be both."""
+    positions = {wiring[f"{axis}_position"] or wiring["position"] for axis in SUBLAYERS}
+    if "output" in norms and norms["output"].name == "norm.none":
+        report.error(
+            "E0458",
+            "no norm on outputs, where norms stand around sublayers",
+            norms["output"].span,
+            "nothing stands behind the sublayers then",
+            help="set `position: pre`",
+        )
+    elif "output" in norms and "sandwich" not in positions:
+        report.error(
+            "E0458",
+            "norm.output without norms around a sublayer",
+            norms["output"].span,
+            "no sublayer has norms before and behind it",
+            help="set `position: sandwich`, or say it of the norm itself",
+        )
+
+
 def _check_skip(report: Report, norms: Mapping[str, Op], wiring: Op) -> None:
     """What is taken behind a norm needs that norm."""
     kinds = {norms.get(axis, norms["norm"]).name for axis in ("mixer", "ffn")}
@@ -124,7 +149,7 @@ def _check_places(report: Report, places: Mapping[str, Place], wiring: Op) -> No
                 secondary=((word.span, "no norm, set here"),),
                 help="take position out",
             )
-        if place != "norm" and shares_norm(wiring):
+        if place in SUBLAYERS and shares_norm(wiring):
             report.error(
                 "E0445",
                 f"norm.{place} where parallel sublayers share a norm",

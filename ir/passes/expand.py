@@ -93,6 +93,7 @@ class _Layer:
             _Sublayer(axis, parts[f"{axis}.all"], positions[axis], *names[axis]) for axis in ("mixer", "ffn")
         )
         self.norms = {axis: without_sublayer(norm) for axis, norm in norms.items()}
+        self.output_norm = without_sublayer(parts["norm.output"]) if "norm.output" in parts else None
 
     def _position(self, axis: str, norms: dict[str, Op]) -> str:
         if norms[axis].name == "norm.none":
@@ -129,7 +130,9 @@ class _Layer:
         else:
             role = "mixed" if axis == "mixer" else "fed"
             output = builder.add(op, (states,), role, module=definition(op.name).module_name)
-        if sublayer.position in ("output", "sandwich"):
+        if sublayer.position == "sandwich" and self.output_norm is not None:
+            output = self._further_norm(builder, output, self.output_norm, sublayer.after, "residual_norm_eps")
+        elif sublayer.position in ("output", "sandwich"):
             output = self._norm(builder, output, sublayer, sublayer.after)
         output = builder.add(Op("dropout", span=wiring.span), (output,), "dropped", p=wiring["dropout"])
         output = self._gain(builder, output, wiring["branch_weight"], f"{WORDS[axis]}_branch_gain")
@@ -156,11 +159,14 @@ class _Layer:
         return states
 
     def _branch_norm(self, builder: GraphBuilder, states: Value, norm: Op, place: str) -> Value:
-        """A branch's norm; an eps other than that in the field of its kind has a config field of its own."""
         norm = without_sublayer(norm)
+        return self._further_norm(builder, states, norm, f"{place}_layernorm", f"{place}_norm_eps")
+
+    def _further_norm(self, builder: GraphBuilder, states: Value, norm: Op, module: str, config: str) -> Value:
+        """A norm besides the sublayers' own; an eps that is not in the field of its kind has one of its own."""
         layer = {other["eps"] for other in self.norms.values() if eps_field(other.name) == eps_field(norm.name)}
-        own = {} if layer == {norm["eps"]} else {"config": f"{place}_norm_eps"}
-        return builder.add(norm, (states,), "normed", module=f"{place}_layernorm", **own)
+        own = {} if layer == {norm["eps"]} else {"config": config}
+        return builder.add(norm, (states,), "normed", module=module, **own)
 
     def _norm(self, builder: GraphBuilder, states: Value, sublayer: _Sublayer, module: str) -> Value:
         """A norm. Where the sublayers' norms read one field and differ in eps, each has a config field of its own."""

@@ -69,6 +69,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
     ("mixer", "attention", "indexer"): {(*TEMPLATE, "mixer", "attention", "mla"): MLA},
+    ("norm", "output"): {(*TEMPLATE, "norm", "position"): "sandwich"},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("moe", "scale_at"): {(*TEMPLATE, "ffn", "moe", "scale"): 2.0},
@@ -171,6 +172,7 @@ VALUES: dict[str, list[Any]] = {
     "dtype": ["bfloat16", "float16"],
     "expert_size": [48],
     "tie_weights": [False],
+    "output": [{"eps": 0.25}, {"type": "layernorm"}, {"weight": False}, {"type": "gated_rmsnorm", "rank": 4}],
     "rank": [8, 16],
     "branches": [
         {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp"}},
@@ -196,7 +198,7 @@ SYNONYMS = ("softmax", "sliding")
 def values_for(name: str, kind: Kind, default: Any) -> list[Any]:
     """Values other than the default."""
     if name in VALUES:
-        return VALUES[name]
+        return [value for value in VALUES[name] if value != default]
     if isinstance(kind, Either):
         return [value for option in kind.kinds for value in values_for(f"{name}?", option, default)]
     if isinstance(kind, Flag):

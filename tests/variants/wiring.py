@@ -109,7 +109,10 @@ VARIANTS: dict[str, str] = {
             residual="type: parallel, shared_norm: false",
             name="grouped",
         )
-        + block(norm="type: gated_rmsnorm, rank: 4, position: sandwich", name="narrow"),
+        + block(
+            norm="type: gated_rmsnorm, rank: 4, position: sandwich, output: {eps: 0.3}, ffn: {type: layernorm}",
+            name="narrow",
+        ),
         "  - {pattern: [gated, grouped, narrow], layers: 4}\n  - template: narrow",
     ),
 }

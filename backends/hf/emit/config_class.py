@@ -32,6 +32,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "final_gate_rank": ("int", "Width between the two projections of the gate of the norm before the head."),
     "norm_groups": ("int", "Groups of channels in norms."),
     "final_norm_groups": ("int", "Groups of channels in the norm before the head."),
+    "residual_norm_eps": ("float", "Added to the variance in the norms on outputs of sublayers."),
     "attention_norm_eps": ("float", "Added to the variance in the norms of the mixers."),
     "feedforward_norm_eps": ("float", "Added to the variance in the norms of the feed-forward networks."),
     "embedding_norm_eps": ("float", "Added to the variance in the norm on the embedding."),
