@@ -22,7 +22,7 @@ DTYPE = Choice(meanings={"float32": "float32 in a model of any dtype", "model": 
 
 GROUP_FIELDS: dict[str, Field] = {
     "count": Field(Integer(), "Groups that the experts are split into."),
-    "limit": Field(Integer(), "Groups a token may choose experts from."),
+    "limit": Field(Integer(), "Groups a token may choose experts from.", None),
     "score": Field(
         Choice(meanings={"top2": "sum of the two best experts (DeepSeek-V3)", "max": "the best expert (DeepSeek-V2)"}),
         "What ranks a group.",
@@ -50,6 +50,32 @@ NORMALIZE_FIELDS: dict[str, Field] = {
         None,
         "size",
         "router_norm_power",
+    ),
+}
+
+ROUTING_FIELDS: dict[str, Field] = {
+    "type": Field(
+        Choice(
+            meanings={
+                "learned": "by the router's scores",
+                "hash": "by the token's id; the scores weigh only (Roller et al. 2021)",
+            }
+        ),
+        "How experts are chosen.",
+    ),
+    "hash_salt": Field(Integer(0, 2**31 - 1), "Added to ids before they are hashed.", None, "size", "router_hash_salt"),
+}
+
+BALANCE_FIELDS: dict[str, Field] = {
+    "sequence_aux_coef": Field(
+        Number(0),
+        "Weight of the balance loss of each sequence by itself (DeepSeek-V3, eq. 17).",
+        0.0,
+        "train",
+        "router_sequence_loss_coef",
+    ),
+    "group_limit": Field(
+        Integer(nullable=True), "Groups a token may choose experts from: another place for `groups.limit`.", None
     ),
 }
 
@@ -97,6 +123,27 @@ ROUTER_FIELDS: dict[str, Field] = {
         "router_aux_loss_coef",
     ),
     "z_loss": Field(Number(0), "Weight of the router z-loss (ST-MoE, eq. 5).", 0.0, "train", "router_z_loss_coef"),
+    "routing": Field(Block(fields=ROUTING_FIELDS), "How experts are chosen; by their scores if not set.", None),
+    "balance": Field(Block(fields=BALANCE_FIELDS), "Balance within sequences.", None),
+    "capacity_factor": Field(
+        Number(0, exclusive=True),
+        "Tokens of a row that an expert takes in training, as a multiple of its even share.",
+        None,
+        "train",
+        "expert_capacity_factor",
+    ),
+    "capacity_drop_policy": Field(
+        Choice(
+            meanings={
+                "overflow": "experts take what comes",
+                "drop": "what comes too late is left to the residual stream, in training",
+                "pad": "the same: the room that is left over is computed by no one here",
+            }
+        ),
+        "What happens to tokens over an expert's capacity.",
+        "overflow",
+        "train",
+    ),
     "router_jitter": Field(
         Number(0, 1), "Multiplicative noise on the router's input, in training.", 0.0, "train", "router_jitter_noise"
     ),
@@ -122,24 +169,91 @@ PLAIN_ROUTER: dict[str, Any] = {
     "router_init_std": None,
     "groups": None,
     "bias_correction": None,
+    "capacity_factor": None,
+    "sequence_aux_coef": 0.0,
+    "hash_salt": None,
 }
 """Attributes that the textual IR leaves out where they have these values."""
 
 
 def resolve_router(values: Values, coefficient: float, report: Report) -> dict[str, Any]:
     """The attributes of a router, checked; `coefficient` is the model-wide weight of the load-balancing loss."""
-    groups, own = values.get("groups"), values.get("load_balance_coef")
+    groups, own = resolve_groups(values, report), values.get("load_balance_coef")
     _check_choice(values, groups, report)
+    _check_capacity(values, report)
+    _check_routing(values, report)
     _check_correction(values, report)
     _check_scores(values, report)
-    attributes = {name: values.value(name) for name in PLAIN_ROUTER if name not in ("groups", "bias_correction")}
+    attributes = {name: values.value(name) for name in PLAIN_ROUTER if name in ROUTER_FIELDS}
+    routing, balance = values.get("routing") or {}, values.get("balance") or {}
+    hashed = routing.get("type") == "hash"
+    dropping = values.value("capacity_drop_policy") != "overflow"
     return attributes | {
+        "capacity_factor": (values.value("capacity_factor") or 1.0) if dropping else None,
+        "sequence_aux_coef": balance.get("sequence_aux_coef", 0.0),
+        "hash_salt": routing.get("hash_salt", 0) if hashed else None,
         "score": score_of(values),
         "normalize": _normalize(values),
         "groups": groups and {name: groups.get(name, field.default) for name, field in GROUP_FIELDS.items()},
         "bias_correction": correction(values),
-        "load_balance_coef": coefficient if own is None else own,
+        "load_balance_coef": 0.0 if hashed else coefficient if own is None else own,
     }
+
+
+def resolve_groups(values: Values, report: Report) -> dict[str, Any] | None:
+    """The groups of experts; their limit may stand under `balance`, and there are at most eight if nothing is said."""
+    groups, limit = values.get("groups"), (values.get("balance") or {}).get("group_limit")
+    if limit is None and (groups is None or groups.get("limit") is not None):
+        return groups  # type: ignore[no-any-return]
+    if limit is None or (groups is not None and groups.get("limit") is not None):
+        report.error(
+            "E0473",
+            "groups without a limit" if limit is None else "balance.group_limit and groups.limit together",
+            values.where("groups" if limit is None else "balance.group_limit"),
+            "nothing limits the choice" if limit is None else "also says how many groups a token may choose from",
+            help="set groups.limit" if limit is None else "keep one of the two",
+        )
+        return None
+    experts = values.get("experts")
+    count = next(number for number in range(min(8, experts), 0, -1) if experts % number == 0)
+    return {"count": count, "score": "top2" if experts // count > 1 else "max", **(groups or {}), "limit": limit}
+
+
+def _check_capacity(values: Values, report: Report) -> None:
+    if values.get("capacity_factor") is not None and values.value("capacity_drop_policy") == "overflow":
+        report.warning(
+            "W0471",
+            f"capacity_factor {values.get('capacity_factor')} without a capacity",
+            values.where("capacity_factor"),
+            "has no effect: experts take what comes",
+            help="set `capacity_drop_policy: drop`, or take capacity_factor out",
+        )
+
+
+def _check_routing(values: Values, report: Report) -> None:
+    """A hash has a salt, and chooses without scores; learned routing has none."""
+    routing = values.get("routing")
+    if routing is None:
+        return
+    hashed = routing.get("type") == "hash"
+    if hashed != ("hash_salt" in routing):
+        report.error(
+            "E0474",
+            f"{'no ' if hashed else ''}hash_salt with routing {routing.get('type')}",
+            values.where("routing"),
+            "needs a salt" if hashed else "hashes nothing",
+            help="add `hash_salt: 0`" if hashed else "take hash_salt out, or set type to hash",
+        )
+    for key in ("groups", "bias_correction", "score_over", "balance", "z_loss", "load_balance_coef") if hashed else ():
+        if values.get(key):
+            report.error(
+                "E0475",
+                f"{key} with experts chosen by a hash",
+                values.where(key),
+                "nothing that is learned chooses experts",
+                secondary=((values.where("routing"), "the hash, set here"),),
+                help=f"take {key} out",
+            )
 
 
 def score_of(values: Values) -> str:
@@ -187,6 +301,7 @@ def router_binding(op: Mapping[str, Any]) -> ClassBinding:
     init |= {"e_score_correction_bias": "zeros"} if facts["router_correction"] else {}
     if op["score_over"] == "chosen":
         return ClassBinding("logit_router", "LogitRouter", facts, base="TopKRouter", init=init)
+    facts |= {"hash_routing": op["hash_salt"] is not None}
     facts |= {"n_group": op["groups"] is not None, "group_score": op["groups"] and op["groups"]["score"]}
     return ClassBinding("router", "TopKRouter", facts, init=init)
 
@@ -198,7 +313,7 @@ def _norm_kind(op: Mapping[str, Any]) -> str | None:
         return next(name for name in NORMALIZE_FIELDS if name in normalize)
     if not normalize or (op["score"] == "softmax" and op["score_over"] == "chosen"):
         return None
-    plain = op["score"] == "softmax" and op["groups"] is None and op["bias_correction"] is None
+    plain = op["score"] == "softmax" and all(op[name] is None for name in ("groups", "bias_correction", "hash_salt"))
     return "sum" if plain else "guarded"
 
 
@@ -213,6 +328,9 @@ def router_config(op: Mapping[str, Any]) -> dict[str, Any]:
         "router_aux_loss_coef": op["load_balance_coef"] or None,
         "router_z_loss_coef": op["z_loss"] or None,
         "router_jitter_noise": op["router_jitter"] or None,
+        "router_hash_salt": op["hash_salt"],
+        "router_sequence_loss_coef": op["sequence_aux_coef"] or None,
+        "expert_capacity_factor": op["capacity_factor"],
         **{f"router_norm_{name}": value for name, value in normalize.items()},
     }
 

@@ -236,10 +236,13 @@ def _shown(value: object) -> object:
 
 
 def _check_coefficients(routers: list[Op], report: Report) -> None:
+    routers = [op for op in routers if op["hash_salt"] is None]
     balanced = any(op["load_balance_coef"] for op in routers)
     for key in (
         "bias_correction",
         "router_dtype",
+        "sequence_aux_coef",
+        *(("top_k",) if any(op["sequence_aux_coef"] for op in routers) else ()),
         "load_balance_coef",
         "z_loss",
         *(("score",) if balanced else ()),

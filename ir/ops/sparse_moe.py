@@ -98,6 +98,8 @@ class SparseMoe(Definition):
             "shared_expert_gate": op["shared_gate"],
             "shared_experts_average": op["shared_average"],
             "router_jitter_noise": op["router_jitter"] > 0,
+            "hash_routing": op["hash_salt"] is not None,
+            "expert_capacity_factor": op["capacity_factor"] is not None,
         }
         return ClassBinding("sparse_moe", "SparseMoe", facts, parts(op.attributes))
 

@@ -227,6 +227,7 @@ ROUTER_FACTS: dict[str, tuple[Any, ...]] = LOGIT_ROUTER_FACTS | {
     "router_norm": (None, "sum", "guarded", "eps", "floor", "power"),
     "n_group": (None, 4),
     "group_score": ("top2", "max"),
+    "hash_routing": FLAG,
 }
 EXPERT_FACTS: dict[str, tuple[Any, ...]] = {"expert_bias": FLAG, "moe_latent_size": (None, 12)}
 CLAMP_FACTS: dict[str, tuple[Any, ...]] = {"swiglu_alpha": (None, 1.7), "swiglu_offset": FLAG}
@@ -245,6 +246,7 @@ MIXTURE_FACTS: dict[str, tuple[Any, ...]] = {
     "shared_expert_gate": FLAG,
     "shared_experts_average": FLAG,
     "router_jitter_noise": (None, 0.3),
+    "expert_capacity_factor": (None, 0.5),
 }
 INSIDE_MIXTURE: dict[str, tuple[Any, ...]] = {
     name: values[:1]
@@ -286,7 +288,21 @@ def width_arguments(facts: Facts) -> dict[str, Any]:
 
 
 def groups_are_scored(facts: Facts) -> bool:
+    if facts["hash_routing"] and (facts["router_correction"] or facts["n_group"] is not None):
+        return False
     return facts["n_group"] is not None or facts["group_score"] == "top2"
+
+
+def router_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    states = hidden_states(config)
+    return {
+        "hidden_states": states,
+        "input_ids": torch.arange(states.shape[0] * states.shape[1]).view(states.shape[:2]),
+    }
+
+
+def without_ids(facts: Facts) -> set[str]:
+    return set() if facts["hash_routing"] else {"input_ids"}
 
 
 def latent_slots(facts: Facts) -> dict[str, tuple[str, str]]:
@@ -418,10 +434,10 @@ CASES = (
     Case(
         "router",
         "TopKRouter",
-        states_input,
+        router_inputs,
         ROUTER_FACTS,
         legal=groups_are_scored,
-        dropped=lambda facts: {"layer_idx"},
+        dropped=lambda facts: {"layer_idx"} | without_ids(facts),
         differing={"num_experts": 12, "num_experts_per_tok": 2},
     ),
     Case(
@@ -455,6 +471,7 @@ CASES = (
         legal=lambda facts: (
             facts["shared_experts"] or not (facts["shared_expert_gate"] or facts["shared_experts_average"])
         ),
+        dropped=without_ids,
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
     ),
     Case(

@@ -37,6 +37,15 @@ SHAPED = (
     "gate_multiplier: 1.5, down_multiplier: 0.5, activation_float32: true, activation_sparsity: 0.6"
 )
 
+HASHED = (
+    "type: moe, moe: {experts: 8, top_k: 2, expert_size: 32, affinity: sqrt_softplus, "
+    "routing: {type: hash, hash_salt: 7}, shared_experts: 1, capacity_drop_policy: pad, capacity_factor: 0.75}"
+)
+BALANCED = (
+    "type: moe, moe: {experts: 8, top_k: 2, expert_size: 32, affinity: sigmoid, routing: {type: learned}, "
+    "balance: {sequence_aux_coef: 0.5, group_limit: 4}, capacity_factor: 1.25, capacity_drop_policy: drop}"
+)
+
 VARIANTS: dict[str, str] = {
     "clamped_experts": spec(
         "clamped_experts",
@@ -70,6 +79,11 @@ VARIANTS: dict[str, str] = {
         )
         + block(name="dense"),
         "  - {pattern: [few, many], repeat: 2}\n  - template: dense",
+    ),
+    "hashed_experts": spec(
+        "hashed_experts",
+        block("", HASHED, name="hashed") + block("window: 5", BALANCED, name="learned"),
+        "  - template: hashed\n  - {template: learned, repeat: 2}",
     ),
     "shaped_mlp": spec(
         "shaped_mlp",

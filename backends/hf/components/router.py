@@ -17,6 +17,12 @@ def keep_top_groups(
     return scores.masked_fill(~kept, float("-inf"))
 
 
+def hashed_experts(input_ids: torch.Tensor, num_experts: int, top_k: int, salt: int) -> torch.Tensor:
+    """The experts (tokens, k) of token ids, by a multiplicative hash and its successors (Roller et al. 2021)."""
+    hashed = (input_ids.reshape(-1, 1) + salt) * 2654435761 % 2**32
+    return (hashed // 2**12 + torch.arange(top_k, device=input_ids.device)) % num_experts
+
+
 class TopKRouter(nn.Module):
     """Scores the experts by a linear map and keeps the k best for each token (Shazeer et al. 2017, eqs. 3-5)."""
 
@@ -44,13 +50,19 @@ class TopKRouter(nn.Module):
         if sizes.routed_scaling_factor is not None:
             self.routed_scaling_factor = sizes.routed_scaling_factor
         self.weight = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
+        if config.hash_routing:
+            self.hash_salt = sizes.router_hash_salt
         if config.router_bias:
             self.bias = nn.Parameter(torch.empty(self.num_experts))
         if config.router_correction:
             # Balances the load: it moves the choice, never the weights
             self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
 
-    def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Returns logits (tokens, experts), and the weights and the indices of the chosen experts (tokens, k)."""
         hidden_states = hidden_states.reshape(-1, self.hidden_dim)
         if self.config.router_in_float32:
@@ -79,7 +91,10 @@ class TopKRouter(nn.Module):
         else:
             scores = nn.functional.softplus(router_logits).sqrt()
 
-        if self.config.router_correction or self.config.n_group is not None:
+        if self.config.hash_routing:
+            top_k_index = hashed_experts(input_ids, self.num_experts, self.top_k, self.hash_salt)
+            top_k_weights = scores.gather(1, top_k_index)
+        elif self.config.router_correction or self.config.n_group is not None:
             scores_for_choice = scores + self.e_score_correction_bias if self.config.router_correction else scores
             if self.config.n_group is not None:
                 grouped_scores = scores_for_choice.view(-1, self.num_group, self.num_experts // self.num_group)

@@ -51,6 +51,30 @@ def layerwise_load_balancing_loss(
     return torch.stack([loss.to(losses[0].device) for loss in losses]).mean()
 
 
+def sequence_balance_loss(
+    router_logits: tuple[torch.Tensor, ...],
+    batch_size: int,
+    top_k: int,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The balance loss of every sequence by itself, averaged (DeepSeek-V3, 2024, eqs. 17-20); 1 when loads are even.
+
+    `router_logits` holds a tensor (batch * length, experts) per layer, `attention_mask` is (batch, length).
+    """
+    device = router_logits[0].device
+    weights = token_weights(router_logits[0], attention_mask).view(batch_size, -1, 1)
+    lengths = weights.sum(dim=1).clamp(min=1.0)
+    losses = []
+    for layer_logits in router_logits:
+        probabilities = router_scores(layer_logits.to(device).float()).view(batch_size, -1, layer_logits.shape[-1])
+        top_k_index = torch.topk(probabilities, top_k, dim=-1)[1]
+        chosen = torch.zeros_like(probabilities).scatter(2, top_k_index, 1.0)
+        frequencies = (chosen * weights).sum(dim=1) * probabilities.shape[-1] / (top_k * lengths)
+        shares = (probabilities * weights).sum(dim=1) / lengths
+        losses.append((frequencies * shares).sum(dim=-1).mean())
+    return torch.stack(losses).mean()
+
+
 def router_z_loss(
     router_logits: tuple[torch.Tensor, ...],
     attention_mask: torch.Tensor | None = None,

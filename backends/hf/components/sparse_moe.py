@@ -1,5 +1,7 @@
 """Mixture of experts in place of a feed-forward network."""
 
+import math
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
@@ -14,6 +16,24 @@ def jitter(hidden_states: torch.Tensor, noise: float, training: bool) -> torch.T
     if not training:
         return hidden_states
     return hidden_states * torch.empty_like(hidden_states).uniform_(1.0 - noise, 1.0 + noise)
+
+
+def drop_over_capacity(
+    top_k_weights: torch.Tensor,
+    top_k_index: torch.Tensor,
+    num_experts: int,
+    batch_size: int,
+    capacity_factor: float,
+) -> torch.Tensor:
+    """Sets to 0 the weights (tokens, k) of what comes too late to an expert of its row, in the order of tokens.
+
+    An expert takes capacity_factor times its even share of a row's tokens (Fedus et al. 2021, eq. 3).
+    """
+    index = top_k_index.reshape(batch_size, -1)
+    capacity = math.ceil(capacity_factor * index.shape[1] / num_experts)
+    chosen = nn.functional.one_hot(index, num_classes=num_experts)
+    place = (chosen.cumsum(dim=1) * chosen).sum(dim=-1)
+    return top_k_weights.masked_fill((place > capacity).view_as(top_k_weights), 0.0)
 
 
 class SparseMoe(nn.Module):
@@ -42,17 +62,30 @@ class SparseMoe(nn.Module):
             )
             if config.shared_expert_gate:
                 self.shared_expert_gate = nn.Linear(config.hidden_size, 1, bias=False)
+        if sizes.expert_capacity_factor is not None:
+            self.capacity_factor = sizes.expert_capacity_factor
         if sizes.router_jitter_noise is not None:
             self.jitter_noise = sizes.router_jitter_noise
 
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, input_ids: torch.Tensor | None = None) -> torch.Tensor:
         orig_shape = hidden_states.shape
         if self.config.shared_experts:
             residuals = hidden_states
         hidden_states = hidden_states.reshape(-1, orig_shape[-1])
         if self.config.router_jitter_noise is not None:
             hidden_states = jitter(hidden_states, self.jitter_noise, training=self.training)
-        _, top_k_weights, top_k_index = self.gate(hidden_states)
+        if self.config.hash_routing:
+            _, top_k_weights, top_k_index = self.gate(hidden_states, input_ids)
+        else:
+            _, top_k_weights, top_k_index = self.gate(hidden_states)
+        if self.config.expert_capacity_factor is not None and self.training:
+            top_k_weights = drop_over_capacity(
+                top_k_weights,
+                top_k_index,
+                self.gate.num_experts,
+                orig_shape[0],
+                self.capacity_factor,
+            )
         if self.config.moe_latent_size is not None:
             hidden_states = self.fc1_latent_proj(hidden_states)
         if self.config.num_identity_experts is not None:

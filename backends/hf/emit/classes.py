@@ -81,6 +81,8 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
         names.add("position_embeddings")
     if facts.get("indexer") != "shared":
         names.add("index_mask")
+    if facts.get("hash_routing") is False:
+        names.add("input_ids")
     if facts.get("takes_intermediate_size") is False:
         names.add("intermediate_size")
     return frozenset(names)
@@ -196,6 +198,9 @@ def loss_requests(model: Model) -> list[Request]:
                 slots={"router_scores": scores},
             )
         )
+    if any(op["sequence_aux_coef"] for op in model.moe):
+        request = Request(component="router_losses", names=("sequence_balance_loss",), slots={"router_scores": scores})
+        requests += [Request(component="router_scores", names=(scores,)), request]
     if any(op["z_loss"] for op in model.moe):
         requests.append(Request(component="router_losses", names=("router_z_loss",), slots={"router_scores": scores}))
     return requests

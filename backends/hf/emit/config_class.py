@@ -79,6 +79,9 @@ DOCS: dict[str, tuple[str, str]] = {
     "topk_group": ("int", "Groups a token may choose experts from."),
     "router_aux_loss_coef": ("float", "Weight of the load-balancing loss."),
     "router_z_loss_coef": ("float", "Weight of the router z-loss."),
+    "router_sequence_loss_coef": ("float", "Weight of the balance loss within sequences."),
+    "router_hash_salt": ("int", "Added to token ids before they are hashed to experts."),
+    "expert_capacity_factor": ("float", "Tokens that an expert takes in training, over its even share."),
     "router_jitter_noise": ("float", "Noise on the router's input in training."),
     "output_router_logits": ("bool", "Return the routers' logits and their load-balancing loss without labels too."),
     "residual_multiplier": ("float", "Factor on the output of every sublayer."),
@@ -301,9 +304,15 @@ def _plans(emitter: Emitter, model: Model) -> None:
         emitter.line("}")
 
 
+def _changes_routes(op: Any) -> bool:
+    return (
+        any(op[name] for name in ("identity_experts", "weigh_input", "capacity_factor")) or op["hash_salt"] is not None
+    )
+
+
 def _expert_parallel_rules(model: Model) -> dict[str, str]:
     """How experts are dealt to ranks; none where what a router gives is changed before the experts see it."""
-    if not model.moe or any(op["identity_experts"] or op["weigh_input"] for op in model.moe):
+    if not model.moe or any(map(_changes_routes, model.moe)):
         return {}
     rules: dict[str, str] = {}
     for op in model.moe:

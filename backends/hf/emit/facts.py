@@ -30,6 +30,7 @@ OPTIONAL_SIZES = (
     "router_jitter_noise",
     "router_logit_softcapping",
     "experts_scaling_factor",
+    "expert_capacity_factor",
     "num_identity_experts",
     "moe_latent_size",
     "swiglu_limit",
@@ -191,6 +192,18 @@ class Model:
     @cached_property
     def moe(self) -> list[Op]:
         return [op for template in self.templates.values() for op in template.ops if op.name == "ffn.moe"]
+
+    @cached_property
+    def hashes(self) -> bool:
+        """Whether token ids choose the experts of some layer."""
+        return any(op["hash_salt"] is not None for op in self.moe)
+
+    @cached_property
+    def router_classes(self) -> list[str]:
+        """The classes of the routers that learn to choose."""
+        classes = self.module.all("class")
+        mixtures = [op for op in classes if op["component"] == "sparse_moe" and not op["facts"]["hash_routing"]]
+        return list(dict.fromkeys(str(op["slots"]["Router"]) for op in mixtures))
 
     @cached_property
     def routers_differ(self) -> bool:

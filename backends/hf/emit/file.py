@@ -102,7 +102,13 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     rotary = rotary_request(model)
     positions = [*([rotary] if rotary else []), *([alibi_request()] if model.alibi else [])]
     linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
-    losses = {"load_balancing_loss", "layerwise_load_balancing_loss", "router_z_loss", "token_weights"}
+    losses = {
+        "load_balancing_loss",
+        "layerwise_load_balancing_loss",
+        "sequence_balance_loss",
+        "router_z_loss",
+        "token_weights",
+    }
     components = [
         adjusted(model, item)
         for item in linked.definitions

@@ -111,7 +111,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
         if _balances(model) and model.routers_differ:
             emitter.line(f"routers = [module for module in self.modules() if isinstance(module, {_routers(model)})]")
         for name, function, _ in terms:
-            sizes = _loss_sizes(model) if name == "aux_loss" else []
+            sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": SEQUENCE_SIZES}.get(name, [])
             emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
             emitter.line("share = 1.0")
@@ -121,6 +121,10 @@ def _loss(emitter: Emitter, model: Model) -> None:
             for name, _, coefficient in terms:
                 emitter.line(f"loss = loss + share * self.config.{coefficient} * {name}.to(loss.device)")
     emitter.line()
+
+
+SEQUENCE_SIZES = ["logits.shape[0]", "self.config.num_experts_per_tok"]
+"""What the balance loss of sequences needs to know."""
 
 
 def _loss_sizes(model: Model) -> list[str]:
@@ -135,8 +139,8 @@ def _loss_sizes(model: Model) -> list[str]:
 
 def _routers(model: Model) -> str:
     """The classes of the routers, for `isinstance`."""
-    names = dict.fromkeys(str(op["slots"]["Router"]) for op in model.module.all("class") if "Router" in op["slots"])
-    return next(iter(names)) if len(names) == 1 else f"({', '.join(names)})"
+    names = model.router_classes
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
@@ -145,6 +149,8 @@ def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
     if any(op["load_balance_coef"] for op in model.moe):
         function = "layerwise_load_balancing_loss" if model.routers_differ else "load_balancing_loss"
         terms.append(("aux_loss", function, "router_aux_loss_coef"))
+    if any(op["sequence_aux_coef"] for op in model.moe):
+        terms.append(("sequence_loss", "sequence_balance_loss", "router_sequence_loss_coef"))
     if any(op["z_loss"] for op in model.moe):
         terms.append(("z_loss", "router_z_loss", "router_z_loss_coef"))
     return terms

@@ -75,6 +75,8 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
         del parameters[2]
     if model.shares_choices:
         parameters.insert(-1, "index_mask: torch.Tensor | None = None")
+    if model.hashes:
+        parameters.insert(-1, "input_ids: torch.LongTensor | None = None")
     with emitter.indent("def forward("):
         for parameter in parameters:
             emitter.line(f"{parameter},")
@@ -157,7 +159,8 @@ class _Wiring:
             targets = f"{target}, _, index_mask" if op.get("hands_on") else f"{target}, _"
             self.emitter.call(f"{targets} = self.{op['module']}", self._mixer_arguments(op, source))
         else:
-            self.emitter.line(f"{target} = self.{op['module']}({source})")
+            hashed = ", input_ids" if op.get("hash_salt") is not None else ""
+            self.emitter.line(f"{target} = self.{op['module']}({source}{hashed})")
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""

@@ -63,7 +63,7 @@ def _kept_in_float32(model: Model) -> list[str]:
 def _recorded(emitter: Emitter, model: Model) -> None:
     classes = model.module.all("class")
     attentions = [str(op.symbol) for op in classes if op["definition"].endswith("Attention")]
-    routers = list(dict.fromkeys(str(op["slots"]["Router"]) for op in classes if op["component"] == "sparse_moe"))
+    routers = model.router_classes
     with emitter.indent("_can_record_outputs = {"):
         emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
         if attentions:
@@ -231,6 +231,11 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
             past_key_values = DynamicCache(config=self.config)
         """
     )
+    if model.hashes:
+        emitter.line()
+        emitter.line("# Layers may choose experts by token ids")
+        with emitter.indent("if input_ids is None:"):
+            emitter.line('raise ValueError("Experts are chosen by token ids: pass input_ids, not inputs_embeds")')
     emitter.line()
     _position_ids(emitter, model)
     emitter.line()
@@ -369,6 +374,8 @@ def _loop(emitter: Emitter, model: Model) -> None:
             emitter.line("past_key_values=past_key_values,")
             if model.shares_choices:
                 emitter.line("index_mask=index_mask,")
+            if model.hashes:
+                emitter.line("input_ids=input_ids,")
             emitter.line("**kwargs,")
         emitter.line(")")
     emitter.line()
