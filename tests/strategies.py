@@ -98,6 +98,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "activation": st.sampled_from(ACTIVATIONS),
     "normalize": st.sampled_from([False, True, {"eps": 0.01}, {"floor": 0.5}, {"power": 2}]),
     "router_softcap": st.just(3.0),
+    "routing": st.sampled_from([{"type": "learned"}, {"type": "hash", "hash_salt": 7}]),
+    "capacity_factor": st.sampled_from([0.5, 2]),
     "latent_size": st.sampled_from([8, 12]),
     "identity_experts": st.integers(1, 2),
     "bias": st.sampled_from([False, True, {"up": True}, {"down": True, "up": False}]),
@@ -618,6 +620,7 @@ def experts(world: World) -> Drawn:
         "bias_correction",
         "router_init_std",
         "router_dtype",
+        "balance",
     )
     kind = by_axis("ffn")["moe"]
     drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups")))
@@ -635,11 +638,16 @@ def experts(world: World) -> Drawn:
     drawn |= world.routing
     if "identity_experts" not in drawn and drawn.get("score_over") != "chosen" and draw(st.booleans()):
         drawn["groups"] = groups(draw, drawn["experts"], drawn["top_k"])
+        if draw(st.booleans()):
+            drawn["balance"] = {**drawn.get("balance", {}), "group_limit": drawn["groups"].pop("limit")}
     return fitting_router(drawn)
 
 
 def fitting_router(drawn: Drawn) -> Drawn:
     """A drawn mixture without the keys that the others leave without effect."""
+    if drawn.get("routing", {}).get("type") == "hash":
+        moving = ("groups", "bias_correction", "score_over", "balance", "z_loss", "load_balance_coef")
+        drawn = {name: part for name, part in drawn.items() if name not in moving}
     score = drawn.get("affinity", drawn.get("router", "softmax"))
     idle = {
         "normalize": drawn.get("score_over") == "chosen" and score == "softmax",
@@ -647,6 +655,7 @@ def fitting_router(drawn: Drawn) -> Drawn:
         "scores_dtype": drawn.get("router_float32"),
         "scale_at": "scale" not in drawn,
         "weigh_input": "identity_experts" in drawn,
+        "capacity_factor": drawn.get("capacity_drop_policy", "overflow") == "overflow",
     }
     kept = {name: part for name, part in drawn.items() if not idle.get(name)}
     if kept.get("scores_dtype") == "model":
@@ -664,6 +673,8 @@ def losses(world: World) -> Drawn:
         drawn["router_init_std"] = draw(VALUES["router_init_std"])
     if draw(st.booleans()):
         drawn["router_dtype"] = "model"
+    if world.balanced and draw(st.booleans()):
+        drawn["balance"] = {"sequence_aux_coef": 0.1}
     if draw(st.booleans()):
         drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))
         if drawn["bias_correction"].get("enabled") is False:

@@ -11,12 +11,17 @@ from transformers.models.deepseek_v2.configuration_deepseek_v2 import DeepseekV2
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3MoE, DeepseekV3TopkRouter
+from transformers.models.llama4.configuration_llama4 import Llama4TextConfig
+from transformers.models.llama4.modeling_llama4 import Llama4TextMoe
+from transformers.models.longcat_flash.configuration_longcat_flash import LongcatFlashConfig
+from transformers.models.longcat_flash.modeling_longcat_flash import LongcatFlashMoE
 from transformers.models.mixtral.configuration_mixtral import MixtralConfig
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, MixtralTopKRouter
 
 from eulerc.backends.hf.components.experts import GatedExperts
-from eulerc.backends.hf.components.router import TopKRouter, keep_top_groups
-from eulerc.backends.hf.components.sparse_moe import SparseMoe, jitter
+from eulerc.backends.hf.components.logit_router import LogitRouter
+from eulerc.backends.hf.components.router import TopKRouter, hashed_experts, keep_top_groups
+from eulerc.backends.hf.components.sparse_moe import SparseMoe, drop_over_capacity, jitter
 from tests.components import references
 from tests.components.harness import (
     assert_float32_close,
@@ -226,3 +231,71 @@ def test_correction_bias_is_saved_and_not_trained():
     router = TopKRouter(component_config(router_correction=True), 0)
     assert "e_score_correction_bias" in router.state_dict()
     assert [name for name, _ in router.named_parameters()] == ["weight"]
+
+
+def test_an_expert_takes_the_first_tokens_of_each_row_up_to_its_capacity():
+    index = torch.tensor([[0, 1], [0, 2], [0, 1], [1, 0], [0, 3], [0, 1]])
+    weights = torch.ones(6, 2)
+    kept = drop_over_capacity(weights, index, num_experts=4, batch_size=2, capacity_factor=1.0)
+    assert kept.tolist() == [[1, 1], [1, 1], [0, 1], [1, 1], [1, 1], [0, 1]]
+    assert drop_over_capacity(weights, index, 4, 2, capacity_factor=2.0).tolist() == weights.tolist()
+
+
+def test_capacity_acts_in_training_only():
+    config = component_config(expert_capacity_factor=0.1)
+    module = perturb(SparseMoe(config, 0))
+    states = hidden_states(config)
+    plain = SparseMoe(component_config(), 0)
+    plain.load_state_dict(module.state_dict())
+    assert torch.equal(module.eval()(states), plain.eval()(states))
+    assert not torch.allclose(module.train()(states), plain.train()(states))
+
+
+def test_a_hash_gives_different_experts_to_one_token_and_loads_all_of_them():
+    experts = hashed_experts(torch.arange(4096), num_experts=6, top_k=3, salt=11)
+    assert all(len(set(row)) == 3 for row in experts.tolist())
+    loads = torch.bincount(experts.flatten(), minlength=6)
+    assert loads.min() > 0.9 * loads.float().mean()
+    assert not torch.equal(experts, hashed_experts(torch.arange(4096), 6, 3, salt=12))
+
+
+def test_weights_on_inputs_equal_llama4():
+    config = Llama4TextConfig(
+        hidden_size=32, intermediate_size=16, num_local_experts=8, num_experts_per_tok=2, hidden_act="silu"
+    )
+    original = perturb(Llama4TextMoe(config))
+    facts = {"router_score": "sigmoid", "router_norm": None, "weigh_expert_input": True, **SHARED}
+    ours = SparseMoe(component_config(**{**facts, "num_experts_per_tok": 2, "shared_expert_intermediate_size": 16}), 0)
+    ours.gate = LogitRouter(ours.config, 0)
+    state = {
+        name.replace("router.", "gate.").replace("shared_expert.", "shared_experts."): tensor
+        for name, tensor in original.state_dict().items()
+    }
+    for name in ("experts.gate_up_proj", "experts.down_proj"):
+        state[name] = state[name].mT
+    ours.load_state_dict(state)
+    states = hidden_states(config)
+    torch.testing.assert_close(ours.eval()(states).flatten(0, 1), original(states)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_identity_experts_equal_longcat_flash():
+    config = LongcatFlashConfig(
+        hidden_size=32,
+        expert_ffn_hidden_size=16,
+        n_routed_experts=8,
+        zero_expert_num=4,
+        moe_topk=3,
+        routed_scaling_factor=1.5,
+    )
+    original = perturb(LongcatFlashMoE(config))
+    facts = {"router_in_float32": True, "router_norm": None, "router_correction": True, "routed_scaling_factor": 1.5}
+    ours = SparseMoe(component_config(**facts, num_identity_experts=4), 0)
+    names = {
+        "router.classifier.weight": "gate.weight",
+        "router.e_score_correction_bias": "gate.e_score_correction_bias",
+    }
+    state = {names.get(name, name): tensor for name, tensor in original.state_dict().items()}
+    state["experts.gate_up_proj"] = state["experts.gate_up_proj"][:8]
+    ours.load_state_dict(state)
+    states = hidden_states(config)
+    torch.testing.assert_close(ours.eval()(states), original(states), rtol=1e-5, atol=1e-5)

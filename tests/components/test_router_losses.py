@@ -7,7 +7,12 @@ import torch
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from eulerc.backends.hf.components import router_losses, router_scores
-from eulerc.backends.hf.components.router_losses import load_balancing_loss, router_z_loss
+from eulerc.backends.hf.components.router_losses import (
+    layerwise_load_balancing_loss,
+    load_balancing_loss,
+    router_z_loss,
+    sequence_balance_loss,
+)
 from tests.components.harness import fill_slots
 
 BATCH, LENGTH, EXPERTS, TOP_K, LAYERS = 2, 6, 5, 2, 3
@@ -92,3 +97,27 @@ def test_z_loss_is_the_mean_square_of_the_log_partition():
         if MASK.flatten()[token]
     ]
     torch.testing.assert_close(router_z_loss(logits, MASK), torch.stack(by_hand).mean())
+
+
+def test_sequence_loss_is_that_of_the_equations():
+    logits = torch.randn(2 * 5, 6, generator=torch.Generator().manual_seed(0))
+    found = sequence_balance_loss((logits,), 2, 3)
+    expected = 0.0
+    for row in logits.softmax(dim=-1).view(2, 5, 6):
+        chosen = row.topk(3, dim=-1).indices.flatten().bincount(minlength=6)
+        expected += sum(6 / (3 * 5) * chosen[expert] * row[:, expert].mean() for expert in range(6)) / 2
+    torch.testing.assert_close(found, torch.as_tensor(expected))
+
+
+def test_padding_does_not_count_in_the_sequence_loss():
+    logits = torch.randn(1 * 7, 4, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[0, 0, 1, 1, 1, 1, 1]])
+    padded, plain = sequence_balance_loss((logits,), 1, 2, mask), sequence_balance_loss((logits[2:],), 1, 2)
+    torch.testing.assert_close(padded, plain)
+
+
+def test_layers_that_differ_are_balanced_each_by_itself():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(6, 4, generator=generator), torch.randn(6, 8, generator=generator)
+    expected = (load_balancing_loss((first,), 4, 1) + load_balancing_loss((second,), 8, 3)) / 2
+    torch.testing.assert_close(layerwise_load_balancing_loss((first, second), [1, 3]), expected)
