@@ -59,11 +59,19 @@ ROUTING_FIELDS: dict[str, Field] = {
             meanings={
                 "learned": "by the router's scores",
                 "hash": "by the token's id; the scores weigh only (Roller et al. 2021)",
+                "sparsemixer": "two experts, drawn in training (Liu et al. 2024; Phi-3.5-MoE)",
             }
         ),
         "How experts are chosen.",
     ),
     "hash_salt": Field(Integer(0, 2**31 - 1), "Added to ids before they are hashed.", None, "size", "router_hash_salt"),
+    "threshold": Field(
+        Number(0, exclusive=True),
+        "sparsemixer: experts further than twice this from the best, relative to their size, have no weight.",
+        None,
+        "size",
+        "sparse_mixer_threshold",
+    ),
 }
 
 BALANCE_FIELDS: dict[str, Field] = {
@@ -172,6 +180,7 @@ PLAIN_ROUTER: dict[str, Any] = {
     "capacity_factor": None,
     "sequence_aux_coef": 0.0,
     "hash_salt": None,
+    "sparse_mixer": None,
 }
 """Attributes that the textual IR leaves out where they have these values."""
 
@@ -192,6 +201,7 @@ def resolve_router(values: Values, coefficient: float, report: Report) -> dict[s
         "capacity_factor": (values.value("capacity_factor") or 1.0) if dropping else None,
         "sequence_aux_coef": balance.get("sequence_aux_coef", 0.0),
         "hash_salt": routing.get("hash_salt", 0) if hashed else None,
+        "sparse_mixer": routing.get("threshold", 0.01) if routing.get("type") == "sparsemixer" else None,
         "score": score_of(values),
         "normalize": _normalize(values),
         "groups": groups and {name: groups.get(name, field.default) for name, field in GROUP_FIELDS.items()},
@@ -231,11 +241,21 @@ def _check_capacity(values: Values, report: Report) -> None:
 
 
 def _check_routing(values: Values, report: Report) -> None:
-    """A hash has a salt, and chooses without scores; learned routing has none."""
+    """A hash has a salt, and chooses without scores; other routers hash nothing."""
     routing = values.get("routing")
     if routing is None:
         return
-    hashed = routing.get("type") == "hash"
+    hashed, mixes = routing.get("type") == "hash", routing.get("type") == "sparsemixer"
+    if mixes:
+        _check_mixer(values, report)
+    elif "threshold" in routing:
+        report.error(
+            "E0478",
+            f"threshold with routing {routing.get('type')}",
+            values.where("routing.threshold"),
+            "nothing is drawn",
+            help="take threshold out, or set type to sparsemixer",
+        )
     if hashed != ("hash_salt" in routing):
         report.error(
             "E0474",
@@ -254,6 +274,43 @@ def _check_routing(values: Values, report: Report) -> None:
                 secondary=((values.where("routing"), "the hash, set here"),),
                 help=f"take {key} out",
             )
+
+
+MIXER_KEYS = ("z_loss", "router_jitter", "router_init_std", "load_balance_coef", "routing", "balance", "scale")
+"""What a sparse mixer reads of the keys about routers; its capacity too."""
+
+
+def _check_mixer(values: Values, report: Report) -> None:
+    """A sparse mixer chooses two experts and weighs them in its own way."""
+    if values.get("top_k") != 2:
+        report.error(
+            "E0476",
+            f"top_k {values.get('top_k')} with a sparse mixer",
+            values.where("top_k"),
+            "chooses two experts",
+            secondary=((values.where("routing"), "sparsemixer, set here"),),
+            help="set top_k to 2",
+        )
+    idle = [name for name in ROUTER_FIELDS if name not in MIXER_KEYS and not name.startswith("capacity")]
+    for key in (*idle, "identity_experts"):
+        at_output = key == "scale_at" and values.get(key) == "output"
+        if key in values and not at_output:
+            report.error(
+                "E0477",
+                f"{key} with a sparse mixer",
+                values.where(key),
+                "is not read",
+                secondary=((values.where("routing"), "sparsemixer, set here"),),
+                help=f"take {key} out",
+            )
+    if values.get("scale") is not None and values.value("scale_at") != "output":
+        report.error(
+            "E0477",
+            "scale with a sparse mixer",
+            values.where("scale"),
+            "its weights are not scaled",
+            help="add `scale_at: output`",
+        )
 
 
 def score_of(values: Values) -> str:
@@ -299,6 +356,8 @@ def router_binding(op: Mapping[str, Any]) -> ClassBinding:
     init = {"weight": f"normal {op['router_init_std']}" if op["router_init_std"] else "normal"}
     init |= {"bias": "zeros"} if op["router_bias"] else {}
     init |= {"e_score_correction_bias": "zeros"} if facts["router_correction"] else {}
+    if op["sparse_mixer"] is not None:
+        return ClassBinding("sparse_mixer_router", "SparseMixerRouter", base="TopKRouter", init=init)
     if op["score_over"] == "chosen":
         return ClassBinding("logit_router", "LogitRouter", facts, base="TopKRouter", init=init)
     facts |= {"hash_routing": op["hash_salt"] is not None}
@@ -329,6 +388,7 @@ def router_config(op: Mapping[str, Any]) -> dict[str, Any]:
         "router_z_loss_coef": op["z_loss"] or None,
         "router_jitter_noise": op["router_jitter"] or None,
         "router_hash_salt": op["hash_salt"],
+        "sparse_mixer_threshold": op["sparse_mixer"],
         "router_sequence_loss_coef": op["sequence_aux_coef"] or None,
         "expert_capacity_factor": op["capacity_factor"],
         **{f"router_norm_{name}": value for name, value in normalize.items()},

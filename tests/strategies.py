@@ -98,7 +98,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "activation": st.sampled_from(ACTIVATIONS),
     "normalize": st.sampled_from([False, True, {"eps": 0.01}, {"floor": 0.5}, {"power": 2}]),
     "router_softcap": st.just(3.0),
-    "routing": st.sampled_from([{"type": "learned"}, {"type": "hash", "hash_salt": 7}]),
+    "routing": st.sampled_from(
+        [{"type": "learned"}, {"type": "hash", "hash_salt": 7}, {"type": "sparsemixer", "threshold": 0.1}]
+    ),
     "capacity_factor": st.sampled_from([0.5, 2]),
     "latent_size": st.sampled_from([8, 12]),
     "identity_experts": st.integers(1, 2),
@@ -648,6 +650,9 @@ def fitting_router(drawn: Drawn) -> Drawn:
     if drawn.get("routing", {}).get("type") == "hash":
         moving = ("groups", "bias_correction", "score_over", "balance", "z_loss", "load_balance_coef")
         drawn = {name: part for name, part in drawn.items() if name not in moving}
+    if drawn.get("routing", {}).get("type") == "sparsemixer":
+        read = ("z_loss", "router_jitter", "router_init_std", "load_balance_coef", "routing", "experts", "expert_size")
+        return {name: part for name, part in drawn.items() if name in read} | {"top_k": 2}
     score = drawn.get("affinity", drawn.get("router", "softmax"))
     idle = {
         "normalize": drawn.get("score_over") == "chosen" and score == "softmax",

@@ -35,6 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "topk_group": 2,
     "router_norm_eps": 0.01,
     "router_hash_salt": 3,
+    "sparse_mixer_threshold": 0.1,
     "router_norm_floor": 0.5,
     "router_norm_power": 2.0,
     "inner_norm_eps": 1e-6,

@@ -441,6 +441,14 @@ CASES = (
         differing={"num_experts": 12, "num_experts_per_tok": 2},
     ),
     Case(
+        "sparse_mixer_router",
+        "SparseMixerRouter",
+        states_input,
+        dropped=lambda facts: {"layer_idx"},
+        config=lambda facts: {"num_experts_per_tok": 2},
+        differing={"num_experts": 12},
+    ),
+    Case(
         "logit_router",
         "LogitRouter",
         states_input,

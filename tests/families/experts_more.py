@@ -1,4 +1,4 @@
-"""Families by their feed-forward networks and routers: Command A MoE, DBRX, PhiMoE, Apertus."""
+"""Families by their feed-forward networks and routers: Apertus, Command A MoE, PhiMoE."""
 
 from __future__ import annotations
 
@@ -177,5 +177,70 @@ COHERE2_MOE = Family(
         Feature("scores in the model's dtype", {f"{MOE}.scores_dtype": GONE}, case="averaged", shows="bfloat16"),
         Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="averaged"),
         Feature("eps", {"model.norm_eps": GONE}, case="averaged"),
+    ),
+)
+
+MIXER = {"type": "sparsemixer", "threshold": 0.01}
+PHI_NORM = {"type": "layernorm"}
+PHI_SIZES = {**LIBRARY, "num_local_experts": 4, "num_experts_per_tok": 2, "router_jitter_noise": 0.01}
+
+PHIMOE = Family(
+    name="phimoe",
+    config="PhimoeConfig",
+    model="PhimoeForCausalLM",
+    losses={"output_router_logits": True},
+    renames=(Rename(r"(.*\.mlp)\.router\.weight", (r"\1.gate.weight",)),),
+    cases={
+        "base": Case(
+            document(
+                "phimoe_tiny",
+                {"block": block({}, routed(routing=MIXER, load_balance_coef=0.02), PHI_NORM)},
+                model={"norm_eps": 1.0e-5},
+                embedding={"rope_theta": 1000000.0},
+                head=UNTIED,
+            ),
+            {
+                **PHI_SIZES,
+                "router_aux_loss_coef": 0.02,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+            },
+        ),
+        "wide threshold": Case(
+            document(
+                "phimoe_wide",
+                {
+                    "block": block(
+                        {"qkv_bias": True, "out_bias": True},
+                        routed(routing={**MIXER, "threshold": 0.4}, experts=6),
+                        PHI_NORM,
+                    )
+                },
+                model={"norm_eps": 0.01, "n_kv_heads": 1},
+                head={"tie_weights": False, "bias": True},
+            ),
+            {
+                **PHI_SIZES,
+                "num_key_value_heads": 1,
+                "num_local_experts": 6,
+                "router_jitter_noise": 0.4,
+                "attention_bias": True,
+                "lm_head_bias": True,
+                "router_aux_loss_coef": 0.0,
+                "rms_norm_eps": 0.01,
+                "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        ),
+    },
+    features=(
+        Feature("sparse mixer", {f"{MOE}.routing": GONE}),
+        Feature("threshold", {f"{MOE}.routing.threshold": 0.01}, case="wide threshold"),
+        Feature("load-balancing loss", {f"{MOE}.load_balance_coef": 0.0}, shows="loss"),
+        Feature("LayerNorm", {"layer_templates.*.norm.type": "rmsnorm"}, shows="weights"),
+        Feature("two experts a token", {f"{MOE}.routing": GONE, f"{MOE}.top_k": 1}),
+        Feature("rope theta", {"embedding.rope_theta": GONE}),
+        Feature("biases", {f"{ATTENTION}.qkv_bias": False}, case="wide threshold"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="wide threshold"),
+        Feature("bias of the head", {"head.bias": GONE}, case="wide threshold"),
+        Feature("eps", {"model.norm_eps": GONE}, case="wide threshold"),
     ),
 )

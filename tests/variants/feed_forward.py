@@ -85,6 +85,14 @@ VARIANTS: dict[str, str] = {
         block("", HASHED, name="hashed") + block("window: 5", BALANCED, name="learned"),
         "  - template: hashed\n  - {template: learned, repeat: 2}",
     ),
+    "sparse_mixer": spec(
+        "sparse_mixer",
+        block(
+            "",
+            "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, routing: {type: sparsemixer, threshold: 0.1}}",
+            "type: layernorm",
+        ),
+    ),
     "shaped_mlp": spec(
         "shaped_mlp",
         block("", SHAPED, name="first")

@@ -58,7 +58,7 @@ class TopKRouter(nn.Module):
             # Balances the load: it moves the choice, never the weights
             self.e_score_correction_bias = nn.Buffer(torch.zeros(self.num_experts))
 
-    def forward(self, hidden_states: torch.Tensor, input_ids: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
+    def forward(self, hidden_states: torch.Tensor, input_ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Returns logits (tokens, experts), and the weights and the indices of the chosen experts (tokens, k)."""
         hidden_states = hidden_states.reshape(-1, self.hidden_dim)
         if self.config.router_in_float32:

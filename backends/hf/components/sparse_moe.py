@@ -74,10 +74,7 @@ class SparseMoe(nn.Module):
         hidden_states = hidden_states.reshape(-1, orig_shape[-1])
         if self.config.router_jitter_noise is not None:
             hidden_states = jitter(hidden_states, self.jitter_noise, training=self.training)
-        if self.config.hash_routing:
-            _, top_k_weights, top_k_index = self.gate(hidden_states, input_ids)
-        else:
-            _, top_k_weights, top_k_index = self.gate(hidden_states)
+        _, top_k_weights, top_k_index = self.gate(hidden_states, input_ids)
         if self.config.expert_capacity_factor is not None and self.training:
             top_k_weights = drop_over_capacity(
                 top_k_weights,

@@ -80,6 +80,10 @@ DOCS: dict[str, tuple[str, str]] = {
     "router_aux_loss_coef": ("float", "Weight of the load-balancing loss."),
     "router_z_loss_coef": ("float", "Weight of the router z-loss."),
     "router_sequence_loss_coef": ("float", "Weight of the balance loss within sequences."),
+    "sparse_mixer_threshold": (
+        "float",
+        "Half the relative distance from the best expert at which others have no weight.",
+    ),
     "router_hash_salt": ("int", "Added to token ids before they are hashed to experts."),
     "expert_capacity_factor": ("float", "Tokens that an expert takes in training, over its even share."),
     "router_jitter_noise": ("float", "Noise on the router's input in training."),
