@@ -40,7 +40,12 @@ class SparseMoe(Definition):
     axis, yaml_type, block = "ffn", "moe", "moe"
     module_name = "mlp"
     title = "Mixture of experts"
-    spelled = {"score": "ffn.moe.affinity"}
+    spelled = {
+        "score": "ffn.moe.affinity",
+        "sequence_aux_coef": "ffn.moe.balance.sequence_aux_coef",
+        "hash_salt": "ffn.moe.routing.hash_salt",
+        "sparse_mixer": "ffn.moe.routing.threshold",
+    }
     implicit = {**PLAIN_ROUTER, **PLAIN_EXPERTS}
     level_fields = {**LEVEL_FIELDS, **CLAMP}
     fields = {

@@ -1,5 +1,7 @@
 """Choice of two experts of each token, trained by an estimate of the gradient of choosing."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
@@ -9,12 +11,19 @@ class ChoiceGradient(torch.autograd.Function):
     """The weight of a sampled expert, whose gradient is that of choosing it (Liu et al. 2024, SparseMixer-v2)."""
 
     @staticmethod
-    def forward(ctx, logits, weight, index, probabilities, factor):
+    def forward(
+        ctx: Any,
+        logits: torch.Tensor,
+        weight: torch.Tensor,
+        index: torch.Tensor,
+        probabilities: torch.Tensor,
+        factor: torch.Tensor,
+    ) -> torch.Tensor:
         ctx.save_for_backward(weight, index, probabilities)
         return weight * factor
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         weight, index, probabilities = ctx.saved_tensors
         gradient = gradient * weight
         logits_gradient = (-probabilities * gradient).scatter_add(-1, index, gradient)
