@@ -483,6 +483,18 @@ CASES = (
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
     ),
     Case(
+        "prediction_head",
+        "PredictionHead",
+        states_input,
+        {"head_bias": FLAG, "head_norm": FLAG},
+        slots={"HeadNorm": NORMS},
+        arguments=lambda facts: {},
+    ),
+    *(
+        Case("gain", name, states_input, arguments=lambda facts: {})
+        for name in ("ChannelGain", "ChannelAffine", "LayerScalar")
+    ),
+    Case(
         "rotary_embedding",
         "RotaryEmbedding",
         rotary_inputs,
