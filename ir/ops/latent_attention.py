@@ -208,6 +208,11 @@ def check_plain_keys(values: Values, report: Report) -> None:
     reasons = {
         "qk_norm": "latent attention norms its latents: `mla.norms`",
         "head_dim": "`mla` says the widths: nope_dim, rope_dim and v_dim",
+        "v_head_dim": "`mla` says the widths: nope_dim, rope_dim and v_dim",
+        "output_gate": "latent attention has a gate in its own block: `mla.gate`",
+        "v_norm": "latent attention norms its latents: `mla.norms`",
+        "dynamic_mask": "latent attention chooses keys by an `indexer`",
+        "differential": "keep one of the two",
     }
     width = () if "mla" in values else ("head_dim",)
     refuse_other_keys(values, (*KEYS, *width), "latent attention", report, reasons)
