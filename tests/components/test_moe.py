@@ -7,6 +7,8 @@ from itertools import product
 import pytest
 import torch
 from transformers import PreTrainedConfig
+from transformers.models.dbrx.configuration_dbrx import DbrxConfig
+from transformers.models.dbrx.modeling_dbrx import DbrxFFN
 from transformers.models.deepseek_v2.configuration_deepseek_v2 import DeepseekV2Config
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.configuration_deepseek_v3 import DeepseekV3Config
@@ -301,3 +303,16 @@ def test_identity_experts_equal_longcat_flash():
     ours.load_state_dict(state)
     states = hidden_states(config)
     torch.testing.assert_close(ours.eval()(states), original(states), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_divided_by_a_norm_equal_dbrx():
+    sizes = {"hidden_size": 32, "ffn_hidden_size": 16, "moe_num_experts": 8, "moe_top_k": 3}
+    config = DbrxConfig(d_model=32, n_heads=4, ffn_config={**sizes, "moe_normalize_expert_weights": 2.0})
+    original = perturb(DbrxFFN(config))
+    ours = TopKRouter(component_config(router_norm="power", router_scores_in_float32=False), 0)
+    ours.load_state_dict({"weight": original.router.layer.weight})
+    states = hidden_states(component_config())
+    for dtype in (torch.float32, torch.bfloat16):
+        logits = original.to(dtype).router(states.to(dtype))
+        wanted = original.route_tokens_to_experts(logits)
+        assert all(map(torch.equal, ours.to(dtype)(states.to(dtype), None)[1:], wanted))
