@@ -167,7 +167,7 @@ class World:
 
     def __init__(self, draw: Draw) -> None:
         self.draw = draw
-        self.positional = draw(st.sampled_from(["rope"] * 5 + ["alibi", "learned", "none"]))
+        self.positional = draw(st.sampled_from(["rope"] * 5 + ["alibi", "learned", "sinusoidal", "none"]))
         self.one_width = draw(st.booleans())
         """All heads have the model's width, so that ropes with one frequency table may be used."""
         self.one_latent_rope = not self.one_width and draw(st.booleans())
@@ -233,8 +233,10 @@ def embedding(world: World) -> Drawn:
         drawn |= written_rope(world, drawn)
     else:
         drawn.pop("rope_theta", None)
-    if world.positional != "learned":
+    if world.positional not in ("learned", "sinusoidal"):
         drawn.pop("position_offset", None)
+    if world.positional != "sinusoidal":
+        drawn.pop("wavelengths", None)
     if "scale" not in drawn:
         drawn.pop("scale_rounding", None)
     return drawn

@@ -62,6 +62,7 @@ EMBEDDING: dict[str, Field] = {
                 "rope": "rotary positions in the attention",
                 "alibi": "linear biases on the attention scores (Press et al. 2022)",
                 "learned": "a learned table added to the embedding",
+                "sinusoidal": "sines and cosines added to the embedding (Vaswani et al. 2017)",
                 "none": "no positions",
             }
         ),
@@ -73,7 +74,17 @@ EMBEDDING: dict[str, Field] = {
         Block(fields=SCALING_FIELDS, nullable=True), "Scaling of the rope; short for `rope.scaling`.", None
     ),
     "rope": Field(Block(fields=ROPE_FIELDS), "The rope of every attention that sets none of its own.", None),
-    "position_offset": Field(Integer(0), "Learned positions: rows before position 0.", 0),
+    "position_offset": Field(Integer(0), "Learned or sinusoidal positions: added to each position.", 0),
+    "wavelengths": Field(
+        Choice(
+            meanings={
+                "paper": "2 pi * 10000^(2i / d_model)",
+                "spread": "2 pi * 10000^(i / (d_model / 2 - 1)), so that the last is 20000 pi (tensor2tensor, XGLM)",
+            }
+        ),
+        "Sinusoidal positions: their wavelengths.",
+        "paper",
+    ),
     "tie_word_embeddings": Field(Flag(), "Use the table as the head's weight too.", True),
     "width": Field(
         Integer(maximum=2**24),

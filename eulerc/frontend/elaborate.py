@@ -221,7 +221,7 @@ def _own_norm(values: Values, context: ModelContext, report: Report) -> Op | Non
 
 def _embedding_op(context: ModelContext, norm: Op | None) -> Op:
     values = context.embedding
-    names = ("positional", "position_offset", "scale", "scale_rounding", "width")
+    names = ("positional", "position_offset", "wavelengths", "scale", "scale_rounding", "width")
     attributes = {name: values.value(name) for name in names}
     attributes["dropout"] = context.hints.value("dropout")
     body = None if norm is None else Block(ops=(norm,))

@@ -40,14 +40,7 @@ def check_embedding(context: ModelContext, report: Report) -> None:
             )
     _check_rope_twice(context, report)
     _check_width(context, report)
-    if embedding.value("position_offset") and positional != "learned":
-        report.error(
-            "E0334",
-            f"position_offset with positional {positional}",
-            embedding.where("position_offset"),
-            "there is no table",
-            help="set positional to learned, or take position_offset out",
-        )
+    _check_absolute(context, report)
     if "scale_rounding" in embedding and embedding.get("scale") is None:
         report.error(
             "E0335",
@@ -69,6 +62,32 @@ def _check_width(context: ModelContext, report: Report) -> None:
             "nothing to project",
             secondary=((context.model.where("d_model"), "d_model, set here"),),
             help="take width out, or choose another",
+        )
+
+
+ABSOLUTE = {"position_offset": ("learned", "sinusoidal"), "wavelengths": ("sinusoidal",)}
+"""Keys of absolute positions, with the kinds that read them."""
+
+
+def _check_absolute(context: ModelContext, report: Report) -> None:
+    embedding, positional = context.embedding, context.positional
+    for key, kinds in ABSOLUTE.items():
+        if key in embedding and embedding.get(key) != 0 and positional not in kinds:
+            report.error(
+                "E0334",
+                f"{key} with positional {positional}",
+                embedding.where(key),
+                "there is no table" if key == "position_offset" else "there are no sinusoids",
+                help=f"set positional to {' or '.join(kinds)}, or take {key} out",
+            )
+    if positional == "sinusoidal" and int(context.d_model) % 2:
+        report.error(
+            "E0378",
+            f"sinusoidal positions of width {int(context.d_model)}",
+            embedding.where("positional"),
+            "a sine and a cosine for each wavelength",
+            secondary=((context.model.where("d_model"), "d_model, set here"),),
+            help=f"set d_model to {int(context.d_model) + 1}, or use learned positions",
         )
 
 

@@ -49,6 +49,14 @@ class EmbedPositions(Embed):
 
 
 @register
+class AddSinusoids(Definition):
+    """Sines and cosines of `position + offset`, added to the stream (Vaswani et al. 2017, section 3.5)."""
+
+    name = "add_sinusoids"
+    stages = GRAPH
+
+
+@register
 class Unembed(Definition):
     """Projection of the stream onto the vocabulary."""
 

@@ -300,7 +300,14 @@ class Yield(Definition):
 
 IMPLICIT: dict[str, dict[str, Any]] = {
     "spec": {"family_hint": None, "target_params": None},
-    "embedding": {"position_offset": 0, "scale": None, "scale_rounding": "none", "width": None, "dropout": 0.0},
+    "embedding": {
+        "position_offset": 0,
+        "wavelengths": "paper",
+        "scale": None,
+        "scale_rounding": "none",
+        "width": None,
+        "dropout": 0.0,
+    },
     "class": {"init": {}, "parts": []},
     "head": {
         "bias": False,

@@ -266,6 +266,9 @@ def _embed(builder: GraphBuilder, spec: Op, embedding: Op) -> Value:
             "width": spec["d_model"],
         }
         stream = builder.add(Op("embed_positions"), (stream,), "embedded", **table)
+    if embedding["positional"] == "sinusoidal":
+        offset, wavelengths = embedding["position_offset"], embedding["wavelengths"]
+        stream = builder.add(Op("add_sinusoids"), (stream,), "embedded", offset=offset, wavelengths=wavelengths)
     for norm in embedding.ops:
         stream = builder.add(norm, (stream,), "normed", module="embed_norm")
     return builder.add(Op("dropout"), (stream,), "dropped", p=embedding["dropout"])

@@ -64,6 +64,7 @@ INDEXER = {"n_heads": 4, "head_dim": 16, "top_k": 8}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
 CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
+    ("embedding", "wavelengths"): {("embedding", "positional"): "sinusoidal"},
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},

@@ -16,6 +16,13 @@ VARIANTS: dict[str, str] = {
         "  - {pattern: [chunked, chunked, whole]}",
         model="  n_kv_heads: 2",
     ),
+    "sinusoidal": spec(
+        "sinusoidal",
+        block("window: 5, qkv_bias: true", "type: mlp", "type: layernorm", name="local") + block("", name="whole"),
+        "  - {pattern: [local, whole], repeat: 2}",
+        embedding="  positional: sinusoidal\n  position_offset: 2\n  wavelengths: spread\n  scale: 8.0",
+    ),
+    "sinusoidal_by_the_paper": spec("sinusoidal_by_the_paper", embedding="  positional: sinusoidal"),
     "chunked_only": spec("chunked_only", block("window: 7, window_mode: chunked, softcap: 9.0, n_kv_heads: 1")),
     "latent_chunks": spec(
         "latent_chunks", block("latent_dim: 24, window: 5, window_mode: chunked", "type: mlp", "position: output")

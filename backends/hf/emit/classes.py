@@ -7,6 +7,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model, facts_of
 from eulerc.backends.hf.emit.fixup import norm_field
+from eulerc.backends.hf.emit.graph_ops import SINUSOIDS
 from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.attention_options import NESTED_NORMS
@@ -178,6 +179,12 @@ def rotary_request(model: Model) -> Request | None:
     )
     rename = {definition: f"{model.prefix}RotaryEmbedding", "PreTrainedConfig": f"{model.prefix}Config"}
     return Request(component=component, names=(definition,), facts=facts, rename=rename)
+
+
+def sinusoid_requests(model: Model) -> list[Request]:
+    """The function of sinusoidal positions, where there are any."""
+    ops = [op for op in model.graph.ops if op.name == "add_sinusoids"]
+    return [Request(component="sinusoids", names=(SINUSOIDS[op["wavelengths"]],)) for op in ops]
 
 
 def alibi_request() -> Request:

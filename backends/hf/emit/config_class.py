@@ -6,6 +6,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.graph_ops import ABSOLUTE
 from eulerc.ir.definition import definition
 
 DOCS: dict[str, tuple[str, str]] = {
@@ -106,7 +107,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "hidden_dropout": ("float", "Dropout on the embedding and on every sublayer's output."),
     "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
     "block_types": ("list[str]", "The template of every layer, by name."),
-    "position_offset": ("int", "Rows of the position table before position 0."),
+    "position_offset": ("int", "Added to every position."),
 }
 STANDARD = frozenset(
     {
@@ -150,7 +151,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     values["initializer_range"] = float(spec["init_std"])
     if "hidden_dropout" in fields:
         values["hidden_dropout"] = fields["hidden_dropout"]
-    offset = next((op["offset"] for op in model.graph.ops if op.name == "embed_positions"), 0)
+    offset = next((op["offset"] for op in model.graph.ops if op.name in ABSOLUTE), 0)
     if offset:
         values["position_offset"] = offset
     if model.moe:

@@ -7,7 +7,13 @@ from pathlib import Path
 
 from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, head_class, model_class
-from eulerc.backends.hf.emit.classes import alibi_request, class_requests, loss_requests, rotary_request
+from eulerc.backends.hf.emit.classes import (
+    alibi_request,
+    class_requests,
+    loss_requests,
+    rotary_request,
+    sinusoid_requests,
+)
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
@@ -100,7 +106,7 @@ def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, l
 def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relative: str | None = None) -> str:
     requests = class_requests(model)
     rotary = rotary_request(model)
-    positions = [*([rotary] if rotary else []), *([alibi_request()] if model.alibi else [])]
+    positions = [*([rotary] if rotary else []), *([alibi_request()] if model.alibi else []), *sinusoid_requests(model)]
     linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
     losses = {
         "load_balancing_loss",

@@ -9,6 +9,12 @@ from eulerc.ir.numbers import head_start, own_field
 
 DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
 
+ABSOLUTE = ("embed_positions", "add_sinusoids")
+"""Ops that read absolute positions."""
+
+SINUSOIDS = {"paper": "sinusoidal_positions", "spread": "spread_sinusoidal_positions"}
+"""The functions of sinusoidal positions, by their wavelengths."""
+
 
 def norm_arguments(op: Op, model: Model) -> str:
     """What a norm's class is called with; a norm outside the layers may have a field of its own."""
@@ -83,6 +89,12 @@ def lines(op: Op) -> list[str]:
     if op.name == "embed_positions":
         ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
         return [f"hidden_states = hidden_states + self.embed_positions({ids})"]
+    if op.name == "add_sinusoids":
+        ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
+        return [
+            f"positions = {SINUSOIDS[op['wavelengths']]}({ids}, self.config.hidden_size)",
+            "hidden_states = hidden_states + positions.to(hidden_states.dtype)",
+        ]
     if op.name == "dropout":
         return [f"hidden_states = {DROPOUT}"]
     if op.name == "project" or definition(op.name).axis == "norm":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.classes import part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.graph_ops import base_ops, lines, member
+from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, base_ops, lines, member
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
 
@@ -251,7 +251,7 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
 
 def _position_ids(emitter: Emitter, model: Model) -> None:
-    absolute = any(op.name == "embed_positions" for op in model.graph.ops) or model.has_temperatures
+    absolute = any(op.name in ABSOLUTE for op in model.graph.ops) or model.has_temperatures
     with emitter.indent("if position_ids is None:"):
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
         emitter.line(
