@@ -75,8 +75,8 @@ class Family:
     """A family of the library, and how its tensors are called here.
 
     `losses` are arguments of calls with labels. `rounding` says why the library does not round where we do, if so.
-    `losses` are arguments of calls with labels. A class that keeps no cache is not `cached`: what ours decodes token by
-    token must equal what it computes at once.
+    A class that keeps no cache is not `cached`: what ours decodes token by token must equal what it computes at once.
+    A class that counts padding as positions does not `pad`: our padded rows must equal its rows by themselves.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Family:
     losses: dict[str, Any] = field(factory=dict)
     rounding: str = ""
     cached: bool = True
+    pads: bool = True
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -230,8 +231,11 @@ class Results:
 
 
 @torch.no_grad()
-def results(model: Any, arguments: dict[str, Any], *, cached: bool = True) -> Results:
-    """All results of one model; without a cache, what it computes at once stands for what it decodes."""
+def results(model: Any, arguments: dict[str, Any], *, cached: bool = True, pads: bool = True) -> Results:
+    """All results of one model; without a cache, what it computes at once stands for what it decodes.
+
+    A model that does not pad gets every row of the padded batch by itself.
+    """
     plain, padded = {"input_ids": tokens()}, padded_batch()
     real = padded["attention_mask"].bool()
     # A token right behind the padding is predicted from it, which attends to anything: no label
@@ -239,6 +243,10 @@ def results(model: Any, arguments: dict[str, Any], *, cached: bool = True) -> Re
     labels = padded["input_ids"].masked_fill(~predicted, -100)
     arguments = {"use_cache": False, **arguments} if cached else arguments
     full = model(**plain, labels=plain["input_ids"], **arguments)
+    if not pads:
+        rows, loss = by_rows(model, padded)
+        logits = {"full": full.logits, "cached": decoded(model, plain), "padded": rows, "cached and padded": rows}
+        return Results(logits, {"full": full.loss, "padded": loss})
     beside = model(**padded, labels=labels, **arguments)
     logits = {
         "full": full.logits,
@@ -247,6 +255,15 @@ def results(model: Any, arguments: dict[str, Any], *, cached: bool = True) -> Re
         "cached and padded": (decoded(model, padded) if cached else beside.logits)[real],
     }
     return Results(logits, {"full": full.loss, "padded": beside.loss})
+
+
+def by_rows(model: Any, padded: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits of the real tokens of a padded batch, each row by itself, and their mean loss."""
+    rows = [ids[mask.bool()] for ids, mask in zip(padded["input_ids"], padded["attention_mask"], strict=True)]
+    logits = [model(row[None], use_cache=False).logits[0] for row in rows]
+    predictions = torch.cat([row[:-1] for row in logits])
+    loss = nn.functional.cross_entropy(predictions.float(), torch.cat([row[1:] for row in rows]))
+    return torch.cat(logits), loss
 
 
 def distance(found: torch.Tensor, wanted: torch.Tensor) -> float:

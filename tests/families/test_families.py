@@ -29,7 +29,7 @@ def pair(family: Family, name: str, noise: float, dtype: torch.dtype = torch.flo
 
 @cache
 def reference(family: Family, name: str, noise: float) -> harness.Results:
-    return harness.results(pair(family, name, noise)[0], family.losses, cached=family.cached)
+    return harness.results(pair(family, name, noise)[0], family.losses, cached=family.cached, pads=family.pads)
 
 
 @pytest.mark.parametrize("noise", [0.0, harness.NOISE], ids=["default", "perturbed"])
