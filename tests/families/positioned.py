@@ -1,4 +1,4 @@
-"""Families told apart by their positions: XGLM, CTRL, Llama 4."""
+"""Families told apart by their positions: XGLM, Llama 4."""
 
 from __future__ import annotations
 
