@@ -41,7 +41,10 @@ GONE = _Gone()
 
 @frozen
 class Rename:
-    """How tensors whose whole name matches `pattern` are called here; `split` gives one tensor for each name."""
+    """How tensors whose whole name matches `pattern` are called here; `split` gives one tensor for each name.
+
+    Names that end in `#0`, `#1`, ... are pieces of one tensor, side by side in its rows (dimension -2).
+    """
 
     pattern: str
     names: tuple[str, ...]
@@ -182,7 +185,18 @@ def renamed(tensors: Tensors, renames: tuple[Rename, ...]) -> Tensors:
                 break
         else:
             result[name] = tensor
-    return {name: tensor.contiguous() for name, tensor in result.items()}
+    return {name: tensor.contiguous() for name, tensor in _joined(result).items()}
+
+
+def _joined(tensors: Tensors) -> Tensors:
+    """The tensors with the pieces of each put together, in the order of their numbers."""
+    pieces: dict[str, list[str]] = {}
+    for name in sorted(tensors):
+        pieces.setdefault(name.partition("#")[0], []).append(name)
+    return {
+        name: torch.cat([tensors[part] for part in parts], dim=-2) if len(parts) > 1 else tensors[parts[0]]
+        for name, parts in pieces.items()
+    }
 
 
 @cache
