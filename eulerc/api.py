@@ -117,6 +117,13 @@ def lint(source: str | Path, text: bytes | None = None) -> Linted:
     return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded, module)
 
 
+def portability(module: Module) -> dict[str, Any]:
+    """By engine, its verdict on a module at stage `module` (yes, restricted or no) and the reasons, as JSON values."""
+    from eulerc.backends.hf.portability import verdicts
+
+    return {engine: verdict.as_json() for engine, verdict in verdicts(module).items()}
+
+
 def build(source: str | Path, directory: str | Path, **options: Any) -> None:
     """Builds a model directory. Options are those of `eulerc.backends.hf.build.Options`. Raises SpecError."""
     from eulerc.backends.hf.build import Options

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eulerc.diagnostics.model import Diagnostics
-from eulerc.ir.core import Module
+from eulerc.ir.core import Module, Op
 from eulerc.ir.numbers import schedule
 from eulerc.ir.stats import statistics
 
@@ -15,9 +15,32 @@ def check_budgets(module: Module, diagnostics: Diagnostics) -> None:
     numbers = statistics(module)
     for op in module.all("expect"):
         for key in op.attributes:
+            if key == "portable":
+                _check_engines(module, op, diagnostics)
+                continue
             _compare(key, int(op[key]), numbers, op.where(key), diagnostics)
     _check_target(module, numbers, diagnostics)
     _check_latents(module, diagnostics)
+
+
+def _check_engines(module: Module, op: Op, diagnostics: Diagnostics) -> None:
+    """Every engine that is named runs the model."""
+    from eulerc.backends.hf.portability import NO, verdicts
+
+    found = verdicts(module)
+    for engine in dict.fromkeys(op["portable"]):
+        verdict = found[engine]
+        if verdict.answer != NO:
+            continue
+        reasons = [str(reason) for reason in verdict.reasons if reason.answer == NO] or ["nothing can be split"]
+        diagnostics.error(
+            "E0630",
+            f"not portable to {engine}",
+            op.where("portable"),
+            reasons[0],
+            notes=tuple(reasons[1:]),
+            help=f"change what stands in its way, or take {engine} out of portable",
+        )
 
 
 def measured(key: str, numbers: dict[str, Any]) -> int:

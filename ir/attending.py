@@ -194,3 +194,18 @@ def derived_head_dim(heads: int, values: Values, context: ModelContext, report: 
         help=f"set head_dim, or n_heads to {nearest_divisor(int(width), int(heads))}",
     )
     return None
+
+
+def masked_traits(op: Op) -> tuple[str, ...]:
+    """What every kind of attention tells an engine about its scores."""
+    mode = op.get("window_mode") or "standard"
+    other = mode not in ("standard", "chunked", "dilated")
+    found = {
+        "undeclared": other,
+        "chunks": is_chunked(op),
+        "gaps": mode == "dilated",
+        "window": op["window"] is not None,
+        "softcap": op["softcap"] is not None,
+        "alibi": op["alibi"],
+    }
+    return tuple(name for name, there in found.items() if there)

@@ -291,3 +291,18 @@ def option_config(op: Op) -> dict[str, Any]:
         "query_temperature_scale": float(temperature["scale"]),
         "query_temperature_length": float(temperature["length"]),
     }
+
+
+WITHIN_FORWARD = frozenset(OPTIONS) - {"v_head_dim", "attention_sinks"}
+"""Options that are code around the call of the attention function, where no engine looks."""
+
+
+def option_traits(op: Op) -> tuple[str, ...]:
+    """What the options tell an engine."""
+    norm = op.get("qk_norm")
+    found = {
+        "sinks": option(op, "attention_sinks") is not None,
+        "value_width": option(op, "v_head_dim") is not None,
+        "norm_by_head": norm is not None and norm["over"] == "heads",
+    }
+    return tuple(name for name, there in found.items() if there)

@@ -82,7 +82,8 @@ class Definition:
     type's word, `block` the key of the sub-mapping that holds `fields`, if they do not stand at the axis itself.
     The result of a `pure` op depends on operands and attributes alone: equal ones of a block are merged.
     `title` is its name in pictures, where that of the class does not read well; `spelled` maps attributes to the keys
-    of YAML that set them, where those are called something else.
+    of YAML that set them, where those are called something else. A `portable` op is ordinary code of the model's own
+    forward pass, which no engine replaces; other ops say in `traits` what an engine has to know.
     """
 
     name: ClassVar[str]
@@ -97,6 +98,7 @@ class Definition:
     pure: ClassVar[bool] = False
     title: ClassVar[str | None] = None
     spelled: ClassVar[Mapping[str, str]] = {}
+    portable: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
@@ -140,6 +142,14 @@ class Definition:
     def active(cls, op: Op, name: str, numel: int) -> int:
         """How many elements of tensor `name` one token uses."""
         return numel
+
+    @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        """What an engine has to know to run the op, in the words of `eulerc.backends.hf.portability`.
+
+        A definition that says nothing gets the cautious verdict.
+        """
+        return () if cls.portable else ("undeclared",)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding | None:

@@ -206,3 +206,14 @@ def _check_units(values: Values, report: Report) -> None:
             secondary=((values.where("identity_experts"), "identity experts, set here"),),
             help="take one of the two out",
         )
+
+
+def expert_traits(op: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the experts tell an engine that puts its own in their place."""
+    found = {
+        "expert_kind": op["activation"] != "silu" or not op["gated_experts"] or op["clamp"] is not None,
+        "expert_bias": op["expert_bias"],
+        "expert_latent": op["latent_size"] is not None,
+        "expert_identity": op["identity_experts"] is not None,
+    }
+    return ("experts", *(name for name, there in found.items() if there))

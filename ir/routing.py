@@ -537,3 +537,23 @@ def _check_groups(values: Values, experts: int, top_k: int, groups: dict[str, An
             "one expert a group",
             help="use `score: max`, or fewer groups",
         )
+
+
+def routing_traits(op: Mapping[str, Any]) -> tuple[str, ...]:
+    """What routing tells an engine that puts its own in its place, as it does where scores precede the choice."""
+    if op["score_over"] == "chosen" or op["router_bias"] or op["score"] == "sqrt_softplus":
+        return ()
+    groups, ranked = op["groups"], "top2" if op["bias_correction"] is not None else "max"
+    normalize = op["normalize"]
+    other = (
+        op["router_softcap"] is not None
+        or op["hash_salt"] is not None
+        or op["sparse_mixer"] is not None
+        or bool(normalize) != (op["top_k"] > 1)
+        or (isinstance(normalize, dict) and normalize.keys() & {"floor", "power"})
+        or (groups is not None and groups["score"] != ranked)
+        or (op["scale"] is not None and op["scale_at"] == "output")
+        or op["weigh_input"]
+        or op["shared_average"]
+    )
+    return ("own_routing",) if other else ()

@@ -35,6 +35,7 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 RMS_NORMS: list[Drawn] = [{"weight": False}, {"unit_offset": True}, {"float32_weight": True}]
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "portable": st.just(["static_cache"]),
     "vocab_size": st.just(VOCABULARY),
     "max_seq_len": st.just(LENGTH),
     "name": st.sampled_from(["tiny", "two words", "7b-base", "mamba rwkv", "Ünïcode-1", 'quoted"name', "class"]),

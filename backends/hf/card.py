@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eulerc import __version__
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.portability import lines, verdicts
 from eulerc.ir.core import Module
 from eulerc.ir.stats import statistics
 
@@ -23,6 +24,7 @@ def model_card(module: Module, model: Model, source_name: str, source: str) -> s
         ("Forward FLOPs", f"{numbers['flops_per_token']['forward']:,} a token at length {numbers['seq_len']}"),
     )
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    portable = "\n".join(f"- {line}" if line[0] != " " else line for line in lines(verdicts(module)))
     about = "".join(f"{line}\n\n" for line in _about(module))
     descended = f"Descended from {model.spec['family_hint']}.\n\n" if model.spec["family_hint"] else ""
     fence = "yaml" if source_name.endswith(".yaml") else "text"
@@ -48,6 +50,10 @@ tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 | | |
 |---|---|
 {table}
+
+## Where it runs
+
+{portable}
 
 ````{fence}
 {source.rstrip()}

@@ -10,6 +10,7 @@ import typer
 from eulerc import __version__
 from eulerc.cli.common import checked, show
 from eulerc.diagnostics.model import Diagnostic
+from eulerc.ir.core import Module
 
 
 class Format(StrEnum):
@@ -33,6 +34,7 @@ def lint(
     specs: Annotated[list[str], typer.Argument(help="Spec files, presets, .eir files, or - for standard input.")],
     format: Annotated[Format, typer.Option(help="How to print findings.")] = Format.text,
     fail_on: Annotated[FailOn, typer.Option(help="Severity from which on the exit code is 1.")] = FailOn.error,
+    portability: Annotated[bool, typer.Option("--portability", help="Print which engines run the model.")] = False,
 ) -> None:
     """Check specs against every rule of the language.
 
@@ -44,10 +46,19 @@ def lint(
         result = checked(spec)
         findings += result.diagnostics
         texts |= result.texts
+        if portability and result.compiled is not None:
+            _print_verdicts(spec, result.compiled)
     _print(findings, texts, format)
     bad = ("error",) if fail_on is FailOn.error else ("error", "warning")
     if any(item.severity in bad for item in findings):
         raise typer.Exit(1)
+
+
+def _print_verdicts(spec: str, module: Module) -> None:
+    """The portability verdict of one spec, on stderr beside the findings."""
+    from eulerc.backends.hf.portability import lines, verdicts
+
+    typer.echo("\n".join((f"{spec}:", *(f"  {line}" for line in lines(verdicts(module))))), err=True)
 
 
 def _print(findings: list[Diagnostic], texts: dict[str, str], format: Format) -> None:

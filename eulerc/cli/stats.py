@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eulerc.api import portability
 from eulerc.cli.common import checked, show
 
 
@@ -25,6 +26,8 @@ def stats(
     show(result.diagnostics, result.texts)
     if result.compiled is not None:
         numbers = statistics(result.compiled, seq_len)
+        if as_json:
+            numbers["portability"] = portability(result.compiled)
         typer.echo(json.dumps(numbers, indent=2) if as_json else _table(numbers))
     if not result.ok:
         raise typer.Exit(1)

@@ -157,6 +157,15 @@ COMPATIBILITY: dict[str, Field] = {
     "compile_target": Field(Choice(meanings={"huggingface": "a transformers model"}), "What to build.", "huggingface"),
 }
 
+ENGINES = {
+    "vllm": "vLLM, transformers backend",
+    "sglang": "SGLang, transformers backend",
+    "torch_export": "torch.export of the forward pass",
+    "tensor_parallel": "tensor parallelism by the model's plan",
+    "static_cache": "static cache",
+}
+"""The engines of the portability verdict."""
+
 EXPECT: dict[str, Field] = {
     "parameters": Field(Integer(maximum=2**50), "Total parameters, to the unit.", None),
     "parameters_max": Field(Integer(maximum=2**50), "Most total parameters.", None),
@@ -165,6 +174,9 @@ EXPECT: dict[str, Field] = {
     "kv_bytes_per_token_max": Field(Integer(maximum=2**50), "Most bytes of KV cache a token.", None, unit="bytes"),
     "flops_per_token_max": Field(Integer(maximum=2**60), "Most forward FLOPs a token at max_seq_len, causal.", None),
     "layers": Field(Integer(maximum=4096), "Number of layers.", None),
+    "portable": Field(
+        ListOf(item=Choice(meanings=ENGINES), minimum=1), "Engines that must run the model, if with restrictions.", None
+    ),
 }
 
 META: dict[str, Field] = {

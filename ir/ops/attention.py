@@ -13,6 +13,7 @@ from eulerc.ir.attending import (
     attention_slots,
     attention_state,
     check_window,
+    masked_traits,
     plain_options,
     resolve_heads,
     seen_pairs,
@@ -20,11 +21,13 @@ from eulerc.ir.attending import (
 from eulerc.ir.attention_options import (
     IMPLICIT,
     OPTIONS,
+    WITHIN_FORWARD,
     bias_of,
     option,
     option_config,
     option_facts,
     option_slots,
+    option_traits,
     resolve_options,
 )
 from eulerc.ir.context import ModelContext, Report, Values
@@ -140,6 +143,10 @@ class Attention(Definition):
     mla = Field(Block(fields=MLA_FIELDS), "Multi-head latent attention in full.", None)
     indexer = INDEXER
     differential = DIFFERENTIAL
+
+    @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return attention_traits(op)
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
@@ -278,3 +285,28 @@ def check_norm_place(attributes: dict[str, Any], values: Values, report: Report)
     else:
         return
     report.error("E0363", "a norm after the rotation", values.where("qk_norm.place"), why, help=help)
+
+
+KNOWN = (
+    WITHIN_FORWARD
+    | PLAIN.keys()
+    | {
+        "n_heads",
+        "n_kv_heads",
+        "head_dim",
+        "qk_norm",
+        "rope",
+        "alibi",
+        "v_head_dim",
+        "attention_sinks",
+        "module",
+        "class",
+    }
+)
+"""Attributes of which `attention_traits` knows what they ask of an engine."""
+
+
+def attention_traits(op: Op) -> tuple[str, ...]:
+    """What plain attention tells an engine; an attribute that is not known here gets the cautious verdict."""
+    other = any(op[name] != Attention.implicit.get(name) for name in op.attributes if name not in KNOWN)
+    return ("attention", *(("undeclared",) if other else ()), *masked_traits(op), *option_traits(op))

@@ -16,6 +16,7 @@ class Embed(Definition):
     """Token embedding: `[b, t]` ids to `[b, t, d]`."""
 
     name = "embed"
+    portable = True
     stages = GRAPH
     module_name = "embed_tokens"
 
@@ -66,6 +67,11 @@ class Unembed(Definition):
     implicit = {"bias": False, "width": None, "tokens": None}
 
     @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        found = {"head_bias": op["bias"], "head_width": op["width"] is not None, "head_rows": op["tokens"] is not None}
+        return tuple(name for name, there in found.items() if there)
+
+    @classmethod
     def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
         return (TensorType((*operands[0].dims[:-1], op["tokens"] or op["vocab_size"])),)
 
@@ -88,6 +94,7 @@ class Project(Definition):
     """A projection between the embedding's width and the stream's."""
 
     name = "project"
+    portable = True
     stages = GRAPH
 
     @classmethod

@@ -26,6 +26,7 @@ class GatedMLP(Definition):
     """`down(act(gate(x)) * up(x))` (Shazeer 2020, eq. 6)."""
 
     name = "ffn.gated"
+    portable = True
     axis, yaml_type = "ffn", "gated_mlp"
     module_name = "mlp"
     implicit = {"bias": False, **UNSHAPED}

@@ -23,6 +23,10 @@ class GatedRMSNorm(Definition):
     rank = Field(Integer(maximum=2**20), "Width between the gate's two projections.", role="size", config="gate_rank")
 
     @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return ("norm_gate",)
+
+    @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         eps = values.get("eps")
         attributes = {

@@ -24,6 +24,10 @@ class GroupedRMSNorm(Definition):
     groups = Field(Integer(2, 2**20), "Groups of neighbouring channels.", role="size", config="norm_groups")
 
     @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return ("norm_groups",)
+
+    @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         eps, groups, width = values.get("eps"), values.get("groups"), context.d_model
         if width % groups:

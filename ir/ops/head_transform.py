@@ -28,6 +28,10 @@ class HeadTransform(Definition):
     norm = Field(Block(fields=NORM_FIELDS), "Norm after the activation; none if not set.", None)
 
     @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return ("head_transform",)
+
+    @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         norm = nested_norm("norm", values, context, report) if values.get("norm") is not None else None
         attributes = {

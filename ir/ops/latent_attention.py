@@ -11,6 +11,7 @@ from eulerc.ir.attending import (
     attention_slots,
     check_window,
     growth,
+    masked_traits,
     plain_options,
     refuse_other_keys,
     resolve_heads,
@@ -106,6 +107,11 @@ class LatentAttention(Definition):
     scale = Field(Number(0, exclusive=True), "Factor on the scores.", None, "size", "attention_multiplier")
     softcap = Field(Number(0, exclusive=True, nullable=True), "Cap on scores.", None, "size", "attn_logit_softcapping")
     window = Field(Integer(2, nullable=True), "Tokens a query sees.", None, "size", "sliding_window")
+
+    @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        indexed = ("indexer",) if op["indexer"] is not None else ()
+        return ("attention", "latent", *indexed, *masked_traits(op))
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:

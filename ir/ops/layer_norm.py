@@ -17,6 +17,7 @@ class LayerNorm(Definition):
     """`(x - mean) / sqrt(var + eps) * weight + bias` (Ba et al. 2016, eq. 4)."""
 
     name = "norm.layer"
+    portable = True
     axis, yaml_type = "norm", "layernorm"
     pure = True
     implicit = {"bias": True, "float32_weight": False, "weight": True, "unit_offset": False}

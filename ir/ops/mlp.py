@@ -24,6 +24,7 @@ class MLP(Definition):
     """`down(act(up(x)))` (Vaswani et al. 2017, eq. 2)."""
 
     name = "ffn.mlp"
+    portable = True
     axis, yaml_type = "ffn", "mlp"
     module_name = "mlp"
     implicit = {"bias": False, "inner_norm": None}

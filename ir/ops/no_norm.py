@@ -10,5 +10,6 @@ class NoNorm(Definition):
     """No norm: sublayers read the stream as it is (the first of ModernBERT's)."""
 
     name = "norm.none"
+    portable = True
     axis, yaml_type = "norm", "none"
     stages = frozenset({"arch"})

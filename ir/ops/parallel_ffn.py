@@ -28,6 +28,7 @@ class ParallelFFN(Definition):
     """The sum of several feed-forward networks, each with norms of its own if it likes (Arctic, Gemma 4)."""
 
     name = "ffn.parallel"
+    portable = True
     axis, yaml_type = "ffn", "parallel"
     stages = frozenset({"arch"})
 
@@ -39,5 +40,6 @@ class Branch(Definition):
     """One network of `ffn.parallel`, by its name."""
 
     name = "branch"
+    portable = True
     stages = frozenset({"arch"})
     implicit = {"input": "normed"}

@@ -16,6 +16,7 @@ class RMSNorm(Definition):
     """`x / sqrt(mean(x^2) + eps) * weight` (Zhang & Sennrich 2019, eq. 4)."""
 
     name = "norm.rms"
+    portable = True
     axis, yaml_type = "norm", "rmsnorm"
     pure = True
     implicit = {"unit_offset": False, "float32_weight": False, "weight": True}

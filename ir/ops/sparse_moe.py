@@ -13,6 +13,7 @@ from eulerc.ir.expert_units import (
     PLAIN_EXPERTS,
     SHARED_FIELDS,
     expert_tensors,
+    expert_traits,
     experts_binding,
     projections,
     resolve_experts,
@@ -28,6 +29,7 @@ from eulerc.ir.routing import (
     router_binding,
     router_config,
     router_tensors,
+    routing_traits,
 )
 from eulerc.ir.tensors import Init
 
@@ -55,6 +57,10 @@ class SparseMoe(Definition):
         **ROUTER_FIELDS,
         **SHARED_FIELDS,
     }
+
+    @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return (*expert_traits(op.attributes), *routing_traits(op.attributes))
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:

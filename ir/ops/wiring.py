@@ -218,6 +218,7 @@ class Add(_Elementwise):
     """Sum of two values of one type."""
 
     name = "add"
+    portable = True
     pure = True
 
 
@@ -229,12 +230,17 @@ class Scale(_Elementwise):
     implicit = {"divide": False, "round": False}
     pure = True
 
+    @classmethod
+    def traits(cls, op: Op) -> tuple[str, ...]:
+        return ("head_divisor",) if op.get("config") in ("logit_divisor", "hidden_divisor") else ()
+
 
 @register
 class Gain(_Elementwise):
     """A value times trained factors, one a channel; with `bias`, a bias is added before."""
 
     name = "gain"
+    portable = True
     implicit = {"bias": False}
 
     @classmethod
@@ -254,6 +260,7 @@ class LayerScalar(_Elementwise):
     """A value times a saved number."""
 
     name = "layer_scalar"
+    portable = True
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
@@ -269,6 +276,7 @@ class Softcap(_Elementwise):
     """`cap * tanh(x / cap)`."""
 
     name = "softcap"
+    portable = True
     pure = True
 
 
@@ -277,6 +285,7 @@ class Dropout(_Elementwise):
     """Dropout in training."""
 
     name = "dropout"
+    portable = True
 
 
 @register
@@ -284,6 +293,7 @@ class Stack(_Elementwise):
     """The layers, one after the other, by the names of their templates."""
 
     name = "stack"
+    portable = True
 
 
 @register
@@ -291,6 +301,7 @@ class Yield(Definition):
     """The results of a block."""
 
     name = "yield"
+    portable = True
     stages = EVERYWHERE
 
     @classmethod

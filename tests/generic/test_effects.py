@@ -65,6 +65,7 @@ YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "
 CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
     ("embedding", "wavelengths"): {("embedding", "positional"): "sinusoidal"},
+    ("expect", "portable"): {("embedding", "positional"): "alibi"},
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
@@ -87,6 +88,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
 
 VALUES: dict[str, list[Any]] = {
     "name": ["renamed", "two words"],
+    "portable": [["vllm"]],
     "family_hint": ["llama"],
     "pretrained": ["bytes"],
     "pad_token": ["<|endoftext|>", "a"],
