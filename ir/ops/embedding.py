@@ -54,6 +54,7 @@ class AddSinusoids(Definition):
     """Sines and cosines of `position + offset`, added to the stream (Vaswani et al. 2017, section 3.5)."""
 
     name = "add_sinusoids"
+    portable = True
     stages = GRAPH
 
 
