@@ -51,8 +51,8 @@ def config_fields(module: Module) -> dict[str, Any]:
     """`fields` that hold for the whole model, and `per_layer` for the numbers that differ between layers."""
     layers = [_fields_of(template) for template in schedule(module)]
     if any("window_dilation" in fields for fields in layers):
-        # A window without gaps has every token
-        layers = [{"window_dilation": 1, **fields} if "sliding_window" in fields else fields for fields in layers]
+        # Where there are no gaps every token counts
+        layers = [{"window_dilation": 1, **fields} for fields in layers]
     names = sorted({name for fields in layers for name in fields})
     shared: dict[str, Any] = {}
     differing: dict[str, Any] = {}

@@ -66,7 +66,8 @@ def sequence_balance_loss(
     lengths = weights.sum(dim=1).clamp(min=1.0)
     losses = []
     for layer_logits in router_logits:
-        probabilities = router_scores(layer_logits.to(device).float()).view(batch_size, -1, layer_logits.shape[-1])
+        layer_logits = layer_logits.to(device).float().view(batch_size, -1, layer_logits.shape[-1])
+        probabilities = router_scores(layer_logits)
         top_k_index = torch.topk(probabilities, top_k, dim=-1)[1]
         chosen = torch.zeros_like(probabilities).scatter(2, top_k_index, 1.0)
         frequencies = (chosen * weights).sum(dim=1) * probabilities.shape[-1] / (top_k * lengths)

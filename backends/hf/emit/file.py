@@ -171,4 +171,6 @@ def _assemble(
     head = pruned(imports.merge(ImportSet.parse("\n".join(more))), body).render()
     if relative is not None:
         head = f"{head.rstrip()}\n\n{relative}\n"
-    return f"{head.rstrip()}\n\n\n{body}\n\n{listed}"
+    # A class or function keeps two lines above it, a statement one
+    space = "\n" if body.startswith("if ") else "\n\n"
+    return f"{head.rstrip()}\n{space}{body}\n\n{listed}"

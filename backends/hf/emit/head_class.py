@@ -109,7 +109,8 @@ def _loss(emitter: Emitter, model: Model) -> None:
         emitter.line("aux_loss = None")
     with emitter.indent("if output_router_logits:"):
         if _balances(model) and model.routers_differ:
-            emitter.line(f"routers = [module for module in self.modules() if isinstance(module, {_routers(model)})]")
+            emitter.line(f"router_types = {_routers(model)}")
+            emitter.line("routers = [module for module in self.modules() if isinstance(module, router_types)]")
         for name, function, _ in terms:
             sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": SEQUENCE_SIZES}.get(name, [])
             emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])

@@ -427,7 +427,7 @@ DILATION        )
 DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable | None:
     """Admits every token that is a multiple of the layer's dilation back; None where that is every token."""
     dilation = config.per_layer_config[layer_idx].window_dilation
-    if config.layer_types[layer_idx] != "sliding_attention" or dilation == 1:
+    if dilation == 1:
         return None
 
     def mask_function(batch_idx: int, head_idx: int, q_idx: int, kv_idx: int) -> bool:

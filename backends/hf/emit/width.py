@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from eulerc.backends.hf.emit.emitter import WIDTH
 
 BREAKABLE = re.compile(
-    r" *(class |def |self\.\w+ = \w+\(|AutoModel\.register\(|_no_split_modules = "
+    r" *(class |def |self\.\w+ = \w+\(|AutoModel\.register\(|_no_split_modules = |router_types = "
     r'|"(hidden_states|attentions|router_logits)": )'
 )
 """Lines that hold class names, so that their length is not known where they are written."""
@@ -31,7 +31,9 @@ def _broken(line: str) -> list[str]:
     end = depths.index(0, start)
     inner, depth = line[start + 1 : end], depths[start]
     commas = [place for place in range(start + 1, end) if line[place] == "," and depths[place] == depth]
-    if len(indent) + 4 + len(inner) <= WIDTH:
+    # The parts of a list or tuple stand one below the other, those of a call on one line if they fit
+    is_literal = line[start] == "[" or line[:start].endswith("= ")
+    if len(indent) + 4 + len(inner) <= WIDTH and not is_literal:
         body = [f"{indent}    {inner}"]
     else:
         pairs = pairwise([start, *commas, end])
