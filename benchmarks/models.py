@@ -165,6 +165,8 @@ def measured(chosen: argparse.Namespace) -> Iterator[list[str]]:
     pairs = [pair for pair in PAIRS if pair.name in chosen.model]
     with tempfile.TemporaryDirectory(prefix="eulerc-bench-") as parent:
         for pair, dtype, attention in product(pairs, chosen.dtype, chosen.attention):
+            if attention not in pair.attentions:
+                continue
             for row in rows(Setting(pair, attention, dtype, chosen.rounds, Path(parent)), chosen.work):
                 # The table takes minutes: what is there already can be read meanwhile
                 print(*row, sep="  ", file=sys.stderr, flush=True)

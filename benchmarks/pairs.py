@@ -23,12 +23,16 @@ SIZES: dict[str, Any] = {
 
 @frozen
 class Pair:
-    """An architecture; `training` holds arguments that make both sides compute the same losses."""
+    """An architecture.
+
+    `training` holds arguments that make both sides compute the same losses, `attentions` what it can run with.
+    """
 
     name: str
     config: str
     sizes: dict[str, Any]
     training: dict[str, Any] = field(factory=dict)
+    attentions: tuple[str, ...] = ("sdpa", "eager")
 
 
 PAIRS = (
@@ -43,6 +47,55 @@ PAIRS = (
             "num_key_value_heads": 2,
             "head_dim": 64,
             "rms_norm_eps": 1e-6,
+        },
+    ),
+    Pair(
+        "gemma2",
+        "Gemma2Config",
+        {
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "query_pre_attn_scalar": 64,
+            "sliding_window": 64,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+        # Scores with a soft cap need the eager function
+        attentions=("eager",),
+    ),
+    Pair(
+        "cohere2",
+        "Cohere2Config",
+        {
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "head_dim": 64,
+            "sliding_window": 64,
+            "layer_norm_eps": 1e-5,
+            "layer_types": [*["sliding_attention"] * 3, "full_attention"] * 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "pad_token_id": None,
+        },
+    ),
+    Pair(
+        "olmo2",
+        "Olmo2Config",
+        {
+            "hidden_size": 384,
+            "intermediate_size": 1024,
+            "num_hidden_layers": 8,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 6,
+            "rms_norm_eps": 1e-6,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "pad_token_id": None,
         },
     ),
     Pair(
