@@ -78,6 +78,7 @@ DEFAULTS: dict[str, Any] = {
     "rope": True,
     "partial_rotary": False,
     "rope_in_float32": False,
+    "rope_neighbours": False,
     "rope_mscale": False,
     "q_lora_rank": None,
     "latent_norm": True,

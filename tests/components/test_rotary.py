@@ -198,3 +198,14 @@ def test_deinterleaved_rotation_gives_the_scores_of_the_interleaved_one():
         )
     ]
     torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("kind", ["", "_float32"])
+def test_rotating_neighbours_by_their_own_tables_is_the_interleaved_rotation_to_the_bit(kind, dtype):
+    query, key = states(dtype)
+    halves = RotaryEmbedding(component_config())(query, POSITIONS)
+    twice = RotaryEmbedding(component_config(rope_neighbours=True))(query, POSITIONS)
+    found = getattr(apply_rotary, f"apply_rotary_pos_emb_neighbours{kind}")(query, key, *twice)
+    wanted = getattr(apply_rotary, f"apply_rotary_pos_emb_interleaved{kind}")(query, key, *halves)
+    assert all(map(torch.equal, found, wanted))

@@ -272,10 +272,8 @@ LINKED = (
 )
 """Those that fill slots, and those that stand in layers only, with their sizes."""
 
-ROTATIONS = tuple(
-    ("apply_rotary", f"apply_rotary_pos_emb{kind}")
-    for kind in ("", "_float32", "_interleaved", "_interleaved_float32", "_deinterleaved")
-)
+INTERLEAVED = ("_interleaved", "_interleaved_float32", "_neighbours", "_neighbours_float32", "_deinterleaved")
+ROTATIONS = tuple(("apply_rotary", f"apply_rotary_pos_emb{kind}") for kind in ("", "_float32", *INTERLEAVED))
 PARTIAL_ROTATION = ("apply_partial_rotary", "apply_partial_rotary_pos_emb")
 
 
@@ -498,7 +496,7 @@ CASES = (
         "rotary_embedding",
         "RotaryEmbedding",
         rotary_inputs,
-        {"partial_rotary": FLAG, "rope_in_float32": FLAG},
+        {"partial_rotary": FLAG, "rope_in_float32": FLAG, "rope_neighbours": FLAG},
         arguments=lambda facts: {},
         config=rotary_config,
     ),

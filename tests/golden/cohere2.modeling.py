@@ -146,7 +146,7 @@ class Cohere2LikeRotaryEmbedding(nn.Module):
     @dynamic_rope_update  # scaled ropes may change their frequencies with the length
     def forward(self, x: torch.Tensor, position_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         freqs = position_ids[..., None].float() * self.inv_freq.to(device=x.device, dtype=torch.float)
-        emb = torch.cat((freqs, freqs), dim=-1)
+        emb = torch.repeat_interleave(freqs, 2, dim=-1)
         cos = emb.cos() * self.attention_scaling
         sin = emb.sin() * self.attention_scaling
         return cos.to(dtype=x.dtype), sin.to(dtype=x.dtype)
@@ -172,23 +172,23 @@ class Cohere2LikeLayerNorm(nn.Module):
         return f"{tuple(self.weight.shape)}, eps={self.variance_epsilon}"
 
 
-def rotate_pairs(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotates neighbouring dims; `cos` and `sin` hold one angle per pair."""
-    x1, x2 = x[..., 0::2], x[..., 1::2]
-    return torch.stack((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1).flatten(-2)
+def rotate_neighbours(x: torch.Tensor) -> torch.Tensor:
+    """Turns every pair of neighbouring dims by a quarter."""
+    return torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
 
 
-def apply_rotary_pos_emb_interleaved_float32(
+def apply_rotary_pos_emb_neighbours_float32(
     query: torch.Tensor,
     key: torch.Tensor,
     cos: torch.Tensor,
     sin: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Rotates queries and keys in float32, pairing neighbouring dims (Cohere)."""
-    cos = cos[..., : cos.shape[-1] // 2].unsqueeze(1)
-    sin = sin[..., : sin.shape[-1] // 2].unsqueeze(1)
-    query_embed = rotate_pairs(query.float(), cos, sin)
-    key_embed = rotate_pairs(key.float(), cos, sin)
+    cos = cos.unsqueeze(1)
+    sin = sin.unsqueeze(1)
+    query_float, key_float = query.float(), key.float()
+    query_embed = (query_float * cos) + (rotate_neighbours(query_float) * sin)
+    key_embed = (key_float * cos) + (rotate_neighbours(key_float) * sin)
     return query_embed.to(query.dtype), key_embed.to(key.dtype)
 
 
@@ -277,7 +277,7 @@ class Cohere2LikeLocalAttention(nn.Module):
         value_states = self.v_proj(hidden_states).view(hidden_shape).transpose(1, 2)
 
         cos, sin = position_embeddings
-        query_states, key_states = apply_rotary_pos_emb_interleaved_float32(query_states, key_states, cos, sin)
+        query_states, key_states = apply_rotary_pos_emb_neighbours_float32(query_states, key_states, cos, sin)
         if past_key_values is not None:
             key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
 

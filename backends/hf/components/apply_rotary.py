@@ -1,7 +1,8 @@
 """Rotations of queries and keys by their positions (Su et al. 2021, eq. 34).
 
 All take queries and keys of shape (batch, heads, length, rotary width) and tables of shape (batch, length, rotary
-width) whose two halves are equal. `interleaved` pairs neighbours (0, 1), (2, 3), ...; the others pair the halves.
+width). `interleaved` and `neighbours` pair (0, 1), (2, 3), ...; the others pair the halves. The two halves of a table
+are equal, but for `neighbours`, whose tables hold the angle of a pair twice in a row.
 """
 
 import torch
@@ -71,6 +72,40 @@ def apply_rotary_pos_emb_interleaved_float32(
     sin = sin[..., : sin.shape[-1] // 2].unsqueeze(1)
     query_embed = rotate_pairs(query.float(), cos, sin)
     key_embed = rotate_pairs(key.float(), cos, sin)
+    return query_embed.to(query.dtype), key_embed.to(key.dtype)
+
+
+def rotate_neighbours(x: torch.Tensor) -> torch.Tensor:
+    """Turns every pair of neighbouring dims by a quarter."""
+    return torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
+
+
+def apply_rotary_pos_emb_neighbours(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotates queries and keys, pairing neighbouring dims (GLM)."""
+    cos = cos.unsqueeze(1)
+    sin = sin.unsqueeze(1)
+    query_embed = (query * cos) + (rotate_neighbours(query) * sin)
+    key_embed = (key * cos) + (rotate_neighbours(key) * sin)
+    return query_embed, key_embed
+
+
+def apply_rotary_pos_emb_neighbours_float32(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    cos: torch.Tensor,
+    sin: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotates queries and keys in float32, pairing neighbouring dims (Cohere)."""
+    cos = cos.unsqueeze(1)
+    sin = sin.unsqueeze(1)
+    query_float, key_float = query.float(), key.float()
+    query_embed = (query_float * cos) + (rotate_neighbours(query_float) * sin)
+    key_embed = (key_float * cos) + (rotate_neighbours(key_float) * sin)
     return query_embed.to(query.dtype), key_embed.to(key.dtype)
 
 

@@ -89,13 +89,14 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     return frozenset(names)
 
 
-def _rotation(op: Op, slot: str = "rotation") -> str | None:
+def _rotation(model: Model, op: Op, slot: str = "rotation") -> str | None:
     if slot not in op["slots"]:
         return None
     interleaved, precision = op["slots"][slot]
     if op["component"] == "latent_attention" and interleaved and precision == "model":
         return "apply_rotary_pos_emb_deinterleaved"
-    return ROTATIONS[interleaved, precision]
+    name = ROTATIONS[interleaved, precision]
+    return name.replace("interleaved", "neighbours") if model.neighbour_tables else name
 
 
 def _partial(rotation: str) -> str:
@@ -109,10 +110,10 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
     for name, slot in NORM_SLOTS.items():
         if name in given:
             slots[slot] = str(given[name])
-    rotation = _rotation(op)
+    rotation = _rotation(model, op)
     if rotation is not None:
         slots["apply_rotary_pos_emb"] = _partial(rotation) if op["facts"]["partial_rotary"] else rotation
-    index_rotation = _rotation(op, "index_rotation")
+    index_rotation = _rotation(model, op, "index_rotation")
     if index_rotation is not None:
         slots["apply_index_rotary_pos_emb"] = index_rotation
     if "eager" in given:
@@ -124,10 +125,10 @@ def _slots(model: Model, op: Op) -> dict[str, str]:
 
 def _slot_functions(model: Model, op: Op) -> list[Request]:
     requests = []
-    index_rotation = _rotation(op, "index_rotation")
+    index_rotation = _rotation(model, op, "index_rotation")
     if index_rotation is not None:
         requests.append(Request(component="apply_rotary", names=(index_rotation,)))
-    rotation = _rotation(op)
+    rotation = _rotation(model, op)
     if rotation is not None:
         requests.append(Request(component="apply_rotary", names=(rotation,)))
         if op["facts"]["partial_rotary"]:
@@ -172,6 +173,7 @@ def rotary_request(model: Model) -> Request | None:
     facts: dict[str, Any] = {
         "partial_rotary": any(op["partial"] != 1.0 for op in model.ropes),
         "rope_in_float32": all(op["precision"] == "float32" for op in model.ropes),
+        "rope_neighbours": model.neighbour_tables,
         "rope_layers": PRESENT if several and model.tables_read_layers else None,
     }
     component, definition = (

@@ -217,6 +217,16 @@ class Model:
         return self.module.all("rope")
 
     @cached_property
+    def neighbour_tables(self) -> bool:
+        """Whether the table may hold angles as interleaved rotations read them, which saves these a step.
+
+        All that rotate read one table then: latent attention and indexers take its first half.
+        """
+        slots = [(str(op["component"]), op["slots"]) for op in self.module.all("class")]
+        readers = {component for component, given in slots if "rotation" in given or "index_rotation" in given}
+        return len(self.ropes) == 1 and bool(self.ropes[0]["interleaved"]) and readers <= {"attention"}
+
+    @cached_property
     def rope_labels(self) -> dict[str, str]:
         """With several ropes: the rope of every label. Labels are layer types where those tell the ropes apart."""
         labels = self.kinds if self.kinds_tell_ropes else self.blocks
