@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
-from tests.families.harness import GONE, Case, Family, Feature, Spec
+from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
 from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, QKV_BIASED, SHALLOW, TWO, block, default_rope, document
 
 COHERE_NORM = {"type": "layernorm", "bias": False, "float32_weight": True}
@@ -154,11 +156,43 @@ COHERE_COMPASS_TEXT = Family(
     ),
 )
 
+
+def one_row(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The weight of one head's norm, as a row of all heads' weights."""
+    return (tensor[None],)
+
+
 STABLELM = Family(
     name="stablelm",
     config="StableLmConfig",
     model="StableLmForCausalLM",
+    renames=(
+        Rename(
+            r"(.*)\.self_attn\.([qk])_layernorm\.norms\.(\d+)\.weight", (r"\1.self_attn.\2_norm.weight#\3",), one_row
+        ),
+    ),
     cases={
+        "normed": Case(
+            document(
+                "stablelm_normed",
+                {
+                    "block": block(
+                        {"qk_norm": {"over": "heads", "type": "layernorm"}},
+                        norm={"type": "layernorm"},
+                        residual={"type": "parallel"},
+                    )
+                },
+                TWO,
+                embedding={"rope": {"partial": 0.25}},
+                head=UNTIED,
+            ),
+            {
+                **SHALLOW,
+                "qk_layernorm": True,
+                "use_parallel_residual": True,
+                "rope_parameters": default_rope(10000.0, partial_rotary_factor=0.25),
+            },
+        ),
         "base": Case(
             document(
                 "stablelm_tiny",
@@ -193,6 +227,9 @@ STABLELM = Family(
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
         Feature("no output bias", {f"{ATTENTION}.out_bias": True}, shows="weights"),
         Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("norms of the heads", {f"{ATTENTION}.qk_norm": GONE}, case="normed"),
+        Feature("weights for each head", {f"{ATTENTION}.qk_norm.over": "head"}, case="normed", shows="weights"),
+        Feature("layer norms of the heads", {f"{ATTENTION}.qk_norm.type": "rmsnorm"}, case="normed"),
         Feature("parallel sublayers", {"layer_templates.*.residual": {}}, case="parallel"),
         Feature("rope theta", {"embedding.rope.theta": GONE}, case="parallel"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="parallel"),

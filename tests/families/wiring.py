@@ -27,13 +27,20 @@ OLMO = Family(
         "biased": Case(
             document(
                 "olmo_biased",
-                {"block": block({**OLMO_ROPE, "qkv_bias": True, "out_bias": True}, {"activation": "geglu"}, OLMO_NORM)},
+                {
+                    "block": block(
+                        {**OLMO_ROPE, "qkv_bias": True, "out_bias": True, "clip_qkv": 0.4},
+                        {"activation": "geglu"},
+                        OLMO_NORM,
+                    )
+                },
                 model={"n_kv_heads": 4},
             ),
             {
                 **LIBRARY,
                 "num_key_value_heads": 4,
                 "attention_bias": True,
+                "clip_qkv": 0.4,
                 "hidden_act": "gelu",
                 "tie_word_embeddings": True,
             },
@@ -43,6 +50,7 @@ OLMO = Family(
         Feature("layer norm", {f"{NORM}.type": GONE}),
         Feature("norms without weights", {f"{NORM}.weight": GONE}, shows="weights"),
         Feature("rotation in float32", {f"{ATTENTION}.rope": GONE}, shows="bfloat16"),
+        Feature("clipped projections", {f"{ATTENTION}.clip_qkv": GONE}, case="biased"),
         Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="biased"),
         Feature("activation", {f"{FFN}.activation": GONE}, case="biased"),
         Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="biased"),
