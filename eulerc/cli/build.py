@@ -98,6 +98,7 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
             _check(backend.difference(module, loaded, output, options))
         else:
             backend.build(module, loaded, output, options)
+            _verdict(module)
             typer.echo(f"wrote {output}", err=True)
     except (OutputError, TokenizerError) as error:
         typer.echo(
@@ -106,6 +107,13 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
         raise typer.Exit(1) from error
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}", 1)
+
+
+def _verdict(module: Module) -> None:
+    """Which engines run what was built, on stderr."""
+    from eulerc.backends.hf.portability import lines, verdicts
+
+    typer.echo("\n".join(lines(verdicts(module))), err=True)
 
 
 def _single(files: dict[str, bytes], emit: Emit, output: Path, check: bool) -> None:
