@@ -166,7 +166,7 @@ def check_values(values: Values, options: dict[str, Any], head_dim: int, report:
 
 
 def check_sinks(values: Values, options: dict[str, Any], report: Report) -> None:
-    """Several sinks of a head add up to one; the two placements round differently, and only one softmax has both."""
+    """Several sinks of a head add up to one."""
     sinks = options["attention_sinks"]
     if sinks is None:
         return
