@@ -49,6 +49,18 @@ class Cost:
 
 
 @frozen
+class Handed:
+    """A value that layers hand on beside the stream: a parameter `name` of modules, which their layers pass through.
+
+    A taker reads the last one of its own `kind`: what must agree between the layer that made it and the one that reads.
+    The component of a definition that `may_take` it has the parameter; a class that never takes it drops it.
+    """
+
+    name: str
+    kind: tuple[Any, ...] = ()
+
+
+@frozen
 class ClassBinding:
     """How an op becomes a module: which definition of which component, on which facts.
 
@@ -83,7 +95,8 @@ class Definition:
     The result of a `pure` op depends on operands and attributes alone: equal ones of a block are merged.
     `title` is its name in pictures, where that of the class does not read well; `spelled` maps attributes to the keys
     of YAML that set them, where those are called something else. A `portable` op is ordinary code of the model's own
-    forward pass, which no engine replaces; other ops say in `traits` what an engine has to know.
+    forward pass, which no engine replaces; other ops say in `traits` what an engine has to know. Ops that `may_take`
+    values of earlier layers, by these names, say in `takes` which they do.
     """
 
     name: ClassVar[str]
@@ -99,6 +112,7 @@ class Definition:
     title: ClassVar[str | None] = None
     spelled: ClassVar[Mapping[str, str]] = {}
     portable: ClassVar[bool] = False
+    may_take: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}
@@ -126,6 +140,16 @@ class Definition:
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
         """The decode state of the op."""
+        return ()
+
+    @classmethod
+    def takes(cls, op: Op) -> tuple[Handed, ...]:
+        """The values of earlier layers that the op reads beside its operand."""
+        return ()
+
+    @classmethod
+    def offers(cls, op: Op) -> tuple[Handed, ...]:
+        """The values that the op can hand on; where it does, it `hands_on`, and its module returns them last."""
         return ()
 
     @classmethod

@@ -6,7 +6,7 @@ from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import Cost, LocalTensor, linear
+from eulerc.ir.definition import Cost, Handed, LocalTensor, linear
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer
 from eulerc.ir.tensors import Init
 
@@ -119,6 +119,10 @@ def check_order(layers: list[Op], report: Report) -> None:
             )
         if indexers:
             return
+
+
+CHOICE = Handed("index_mask")
+"""The mask that an indexer has narrowed to its choice."""
 
 
 def own(indexer: dict[str, Any] | str | None) -> dict[str, Any] | None:

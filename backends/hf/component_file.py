@@ -73,12 +73,20 @@ def _is_alias(name: str, value: ast.expr) -> bool:
     return isinstance(value, ast.Name) and not name.isupper()
 
 
-def forward_parameters(file: ComponentFile, class_name: str) -> tuple[str, ...]:
-    """The named parameters of a class's `forward`, without `self`. Raises KeyError if there is no such class."""
+def forward_parameters(file: ComponentFile, class_name: str) -> dict[str, str]:
+    """The named parameters of a class's `forward`, without `self`, each with its annotation as written.
+
+    Raises KeyError if there is no such class.
+    """
     statement = file.statements[class_name]
     assert isinstance(statement, ast.ClassDef), class_name
     forward = next(item for item in statement.body if isinstance(item, ast.FunctionDef) and item.name == "forward")
-    return tuple(argument.arg for argument in forward.args.args[1:] + forward.args.kwonlyargs)
+    arguments = forward.args.args[1:] + forward.args.kwonlyargs
+    return {argument.arg: _annotation(file.source, argument) for argument in arguments}
+
+
+def _annotation(source: Source, argument: ast.arg) -> str:
+    return "" if argument.annotation is None else source.segment(source.extent(argument.annotation))
 
 
 def bound_names(statement: ast.stmt) -> Iterator[str]:

@@ -19,9 +19,10 @@ from eulerc.ir.attending import (
 )
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, Handed, LocalTensor, linear, register
 from eulerc.ir.fields import EPS, Block, Choice, Field, Flag, Integer, Number
 from eulerc.ir.indexing import (
+    CHOICE,
     check_indexer,
     index_cost,
     index_sizes,
@@ -79,6 +80,7 @@ class LatentAttention(Definition):
     name = "mixer.latent_attention"
     axis = "mixer"
     module_name = "self_attn"
+    may_take = (CHOICE.name,)
     implicit = {
         **PLAIN,
         "q_rank": None,
@@ -141,6 +143,14 @@ class LatentAttention(Definition):
         if op["rope_dim"]:
             states.append(StateType("rope_key", ("b", 1, grows, op["rope_dim"])))
         return (*states, *index_state(own(cls.option(op, "indexer"))))
+
+    @classmethod
+    def takes(cls, op: Op) -> tuple[Handed, ...]:
+        return (CHOICE,) if cls.option(op, "indexer") == "shared" else ()
+
+    @classmethod
+    def offers(cls, op: Op) -> tuple[Handed, ...]:
+        return (CHOICE,) if own(cls.option(op, "indexer")) is not None else ()
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:

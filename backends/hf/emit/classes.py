@@ -12,6 +12,7 @@ from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Op
+from eulerc.ir.definition import definitions
 
 ROTATIONS = {
     (False, "model"): "apply_rotary_pos_emb",
@@ -80,8 +81,8 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     facts = op["facts"]
     if facts.get("rope") is False:
         names.add("position_embeddings")
-    if facts.get("indexer") != "shared":
-        names.add("index_mask")
+    may_take = {name for kind in definitions().values() for name in kind.may_take}
+    names |= may_take - model.takers.get(str(op.symbol), set())
     if facts.get("hash_routing") is False:
         names.add("input_ids")
     if facts.get("takes_intermediate_size") is False:

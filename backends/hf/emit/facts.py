@@ -11,6 +11,7 @@ from eulerc.backends.hf.component_file import component_file, forward_parameters
 from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.definition import Handed, definition
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import block_types, config_fields, layer_types, schedule
 from eulerc.ir.positions import rope_parameters
@@ -53,10 +54,14 @@ def component_source(name: str) -> str:
     return (files("eulerc.backends.hf.components") / f"{name}.py").read_text(encoding="utf-8")
 
 
-def parameters_of(class_op: Op) -> tuple[str, ...]:
-    """The parameters of a class's `forward`, as its component declares them."""
+def parameters_of(class_op: Op) -> dict[str, str]:
+    """The parameters of a class's `forward` and their annotations, as its component declares them."""
     source = parse(component_source(class_op["component"]), class_op["component"])
     return forward_parameters(component_file(source), class_op["definition"])
+
+
+def _takes(op: Op) -> tuple[Handed, ...]:
+    return definition(op.name).takes(op)
 
 
 class Model:
@@ -108,9 +113,23 @@ class Model:
         return "indexed_attention" in self.kinds
 
     @cached_property
-    def shares_choices(self) -> bool:
-        """Whether layers pass a mask on that an indexer has narrowed."""
-        return any(op.get("indexer") == "shared" for op in self.mixers)
+    def handed(self) -> dict[str, str]:
+        """The values that layers hand on beside the stream, each with its annotation in the classes that take it."""
+        takers = [(op, value) for template in self.schedule for op in template.ops for value in _takes(op)]
+        return {value.name: parameters_of(self.class_of(op))[value.name] for op, value in takers}
+
+    def class_of(self, op: Op) -> Op:
+        """The class of an op's module."""
+        return next(item for item in self.module.all("class") if item.symbol == op["class"])
+
+    @cached_property
+    def takers(self) -> dict[str, set[str]]:
+        """By class: the values of earlier layers that its `forward` takes."""
+        found: dict[str, set[str]] = {}
+        for template in self.schedule:
+            for op in template.ops:
+                found.setdefault(str(op.get("class")), set()).update(value.name for value in _takes(op))
+        return found
 
     @cached_property
     def windows_differ(self) -> bool:

@@ -73,14 +73,16 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     ]
     if not model.ropes:
         del parameters[2]
-    if model.shares_choices:
-        parameters.insert(-1, "index_mask: torch.Tensor | None = None")
+    for name, annotation in model.handed.items():
+        parameters.insert(-1, f"{name}: {annotation} = None")
     if model.hashes:
         parameters.insert(-1, "input_ids: torch.LongTensor | None = None")
     with emitter.indent("def forward("):
         for parameter in parameters:
             emitter.line(f"{parameter},")
-    result = "tuple[torch.Tensor, torch.Tensor | None]" if model.shares_choices else "torch.Tensor"
+    result = "torch.Tensor"
+    if model.handed:
+        result = f"tuple[{', '.join((result, *model.handed.values()))}]"
     with emitter.indent(f") -> {result}:"):
         _Wiring(emitter, model, template).print()
 
@@ -97,10 +99,8 @@ def _roles(op: Op) -> Iterator[str]:
 
 def _asked(model: Model, op: Op) -> list[str]:
     """What the module of an op asks for besides its operand."""
-    kind = next((item for item in model.module.all("class") if item.symbol == op.get("class")), None)
-    if kind is None or definition(op.name).axis != "mixer":
-        return []
-    return [name for name in parameters_of(kind)[1:] if name not in dropped(model, kind)]
+    kind = model.class_of(op)
+    return [name for name in list(parameters_of(kind))[1:] if name not in dropped(model, kind)]
 
 
 class _Wiring:
@@ -116,8 +116,7 @@ class _Wiring:
     def print(self) -> None:
         for index, op in enumerate(self.body.ops):
             if op.name == "yield":
-                more = ", index_mask" if self.model.shares_choices else ""
-                self.emitter.line(f"return {self.names[op.operands[0].name]}{more}")
+                self.emitter.line(f"return {', '.join((self.names[op.operands[0].name], *self.model.handed))}")
             elif op.name == "add":
                 self._add(op, index)
             else:
@@ -156,7 +155,8 @@ class _Wiring:
                 f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
             )
         elif axis == "mixer":
-            targets = f"{target}, _, index_mask" if op.get("hands_on") else f"{target}, _"
+            made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
+            targets = ", ".join((target, "_", *made))
             self.emitter.call(f"{targets} = self.{op['module']}", self._mixer_arguments(op, source))
         else:
             hashed = ", input_ids" if op.get("hash_salt") is not None else ""

@@ -354,14 +354,13 @@ def _loop(emitter: Emitter, model: Model) -> None:
         emitter.line("}")
     elif model.ropes:
         emitter.line("position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)")
-    if model.shares_choices:
-        emitter.line("index_mask = None")
+    for name in model.handed:
+        emitter.line(f"{name} = None")
     emitter.line()
     indexed = model.has_layer_types or labels is not None
     header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
     with emitter.indent(header if indexed else "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"):
-        targets = "hidden_states, index_mask" if model.shares_choices else "hidden_states"
-        with emitter.indent(f"{targets} = decoder_layer("):
+        with emitter.indent(f"{', '.join(('hidden_states', *model.handed))} = decoder_layer("):
             emitter.line("hidden_states,")
             if labels is not None:
                 emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
@@ -372,8 +371,8 @@ def _loop(emitter: Emitter, model: Model) -> None:
             emitter.line(f"attention_mask={mask},")
             emitter.line("position_ids=position_ids,")
             emitter.line("past_key_values=past_key_values,")
-            if model.shares_choices:
-                emitter.line("index_mask=index_mask,")
+            for name in model.handed:
+                emitter.line(f"{name}={name},")
             if model.hashes:
                 emitter.line("input_ids=input_ids,")
             emitter.line("**kwargs,")
