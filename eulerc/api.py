@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,16 @@ class Linted:
 
 
 def resolve_source(source: str | Path) -> Path:
-    """A file's path, or the preset of that name. Raises FileNotFoundError."""
+    """The path of a file or pipe, or the preset of that name. Raises FileNotFoundError and IsADirectoryError."""
     path = Path(source)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     preset = preset_path(str(source))
-    if preset is None:
-        raise FileNotFoundError(str(source))
-    return preset
+    if preset is not None:
+        return preset
+    if str(source) and path.is_dir():
+        raise IsADirectoryError(EISDIR, "it is a directory; name a spec in it", str(source))
+    raise FileNotFoundError(str(source))
 
 
 def load(source: str | Path, diagnostics: Diagnostics, text: bytes | None = None) -> Loaded | None:

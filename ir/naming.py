@@ -5,6 +5,8 @@ from __future__ import annotations
 import keyword
 import re
 
+from eulerc.ir.library_names import MODEL_TYPES
+
 MANGLED = ("mamba", "minimax", "rwkv", "xlstm", "reformer", "xlnet")
 """Words in class names by which transformers' `generate` chooses a cache; a separator takes their meaning."""
 
@@ -16,7 +18,7 @@ def camel(name: str) -> str:
 
 def class_prefix(name: str) -> str:
     """The prefix of all class names: ASCII, not a keyword, free of words that transformers reads meaning into."""
-    prefix = camel(name)
+    prefix = camel(_own(name))
     if not prefix or prefix[0].isdigit():
         prefix = f"M{prefix}"
     for word in MANGLED:
@@ -26,5 +28,14 @@ def class_prefix(name: str) -> str:
 
 def stem(name: str) -> str:
     """The file's stem and the model type: `smollm2_135m`."""
-    words = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+    words = _snake(_own(name))
     return f"m{words}" if words[:1].isdigit() or not words else words
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower()
+
+
+def _own(name: str) -> str:
+    """A name of its own: where the library has a model type of that name it would load its class, and not the file."""
+    return f"{name} custom" if _snake(name).replace("_", "") in MODEL_TYPES else name

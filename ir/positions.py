@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
+from math import ceil
 from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.fields import Block, Choice, Field, Flag, Integer, ListOf, Number
+from eulerc.ir.span import Span
 
 SCALING_KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "linear": (("factor",), ()),
@@ -106,11 +109,18 @@ def _plain(rope: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolve_rope(
-    values: Values, context: ModelContext, head_dim: int, report: Report, *, may_negate: bool = False
+    values: Values,
+    context: ModelContext,
+    head_dim: int,
+    report: Report,
+    *,
+    width: str = "head_dim",
+    may_negate: bool = False,
 ) -> dict[str, Any] | None:
     """The rope of one mixer: its own `rope` over the model-wide one; None without rotation.
 
-    Mixers with `may_negate` rotate by negative angles where the rope says so; others refuse it.
+    `width` is the key that holds `head_dim`. Mixers with `may_negate` rotate by negative angles where the rope says so;
+    others refuse it.
     """
     own = values.get("rope")
     if own == "none" or (own is None and context.positional != "rope"):
@@ -127,7 +137,7 @@ def resolve_rope(
     if own is not None and own.get("scaling") is not None:
         check_scaling(own["scaling"], "rope.scaling", values, report)
     rope = _plain({**rope_defaults(context), **(own or {})})
-    check_rotary(rope, int(head_dim), values, context, report)
+    check_rotary(rope, int(head_dim), width, values, context, report)
     if "negated" in rope and not may_negate:
         report.error(
             "E0365",
@@ -144,28 +154,39 @@ def rotary_dims(rope: dict[str, Any], head_dim: int) -> int:
     return int(head_dim * rope["partial"])
 
 
-def check_rotary(rope: dict[str, Any], head_dim: int, values: Values, context: ModelContext, report: Report) -> None:
+def check_rotary(
+    rope: dict[str, Any], head_dim: int, width: str, values: Values, context: ModelContext, report: Report
+) -> None:
     """Dimensions rotate in pairs, and LongRoPE has a factor for each."""
     dims = rotary_dims(rope, head_dim)
-    key = "rope" if values.get("rope") is not None else "head_dim" if "head_dim" in values.fields else "mla.rope_dim"
-    span = (
-        values.where("rope")
-        if key == "rope"
-        else values.origin(key, context)
-        if key == "head_dim"
-        else values.where(key)
-    )
     if dims % 2 or dims == 0:
         report.error(
             "E0313",
             f"rope cannot rotate {dims} of {head_dim} dimensions of a head",
-            span,
+            _where_rotary(rope, width, values, context),
             "rotates pairs of dimensions",
-            help=f"head_dim * partial must be even and at least 2; head_dim {head_dim + head_dim % 2} would do",
+            help=f"the dimensions that rotate are even and at least 2; {_even(rope, head_dim, width)} would do",
         )
     scaling = rope["scaling"]
     if scaling is not None and scaling["type"] == "longrope":
         _check_longrope(scaling, dims, values, context, report)
+
+
+def _where_rotary(rope: dict[str, Any], width: str, values: Values, context: ModelContext) -> Span:
+    """Where the number of dimensions that rotate was set: the share of a head, or the head's width."""
+    if rope["partial"] != 1.0:
+        return values.spans.get("rope.partial", context.embedding.where("rope.partial"))
+    return values.origin(width, context) if width in values.fields else values.where(width)
+
+
+def _even(rope: dict[str, Any], head_dim: int, width: str) -> str:
+    """A share of the head, or a width, that leaves pairs: what is nearest above."""
+    dims = rotary_dims(rope, head_dim)
+    wanted = max(2, dims + dims % 2)
+    if rope["partial"] == 1.0 or wanted > head_dim:
+        wider = (size for size in count(head_dim + 1) if rotary_dims(rope, size) >= wanted)
+        return f"{width} {next(size for size in wider if rotary_dims(rope, size) % 2 == 0)}"
+    return f"partial {ceil(wanted / head_dim * 10_000) / 10_000:g}"
 
 
 def _check_longrope(scaling: dict[str, Any], dims: int, values: Values, context: ModelContext, report: Report) -> None:

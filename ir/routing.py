@@ -265,7 +265,7 @@ def _check_routing(values: Values, report: Report) -> None:
             help="add `hash_salt: 0`" if hashed else "take hash_salt out, or set type to hash",
         )
     for key in ("groups", "bias_correction", "score_over", "balance", "z_loss", "load_balance_coef") if hashed else ():
-        if values.get(key):
+        if values.get(key) or values.get(key) == {}:
             report.error(
                 "E0475",
                 f"{key} with experts chosen by a hash",

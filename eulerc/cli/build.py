@@ -51,7 +51,9 @@ class Layout(Enum):
 
 def build(
     spec: Annotated[str, typer.Argument(help="Spec file, preset, .eir file, or - for standard input.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Directory, or file for --emit modeling and config.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Directory; with --emit modeling or config a file or -.")
+    ],
     emit: Annotated[Emit, typer.Option(help="What to write.")] = Emit.hf,
     weights: Annotated[Weights, typer.Option(help="Random weights, or none.")] = Weights.random,
     dtype: Annotated[Dtype | None, typer.Option(help="Dtype of the weights; the spec's if not given.")] = None,
@@ -69,6 +71,8 @@ def build(
     """
     from eulerc.backends.hf.build import Options
 
+    if str(output) == "-" and (emit is Emit.hf or check):
+        fail("only the one file of --emit modeling or config can go to standard output", 2)
     options = Options(
         weights=weights.value,
         dtype=dtype.value if dtype else None,
@@ -118,6 +122,9 @@ def _verdict(module: Module) -> None:
 
 def _single(files: dict[str, bytes], emit: Emit, output: Path, check: bool) -> None:
     name = "config.json" if emit is Emit.config else next(name for name in files if name.startswith("modeling_"))
+    if str(output) == "-":
+        typer.echo(files[name].decode(), nl=False)
+        return
     if not check:
         output.write_bytes(files[name])
         typer.echo(f"wrote {output}", err=True)

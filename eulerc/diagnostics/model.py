@@ -61,8 +61,8 @@ class Diagnostics:
 
     def add(self, diagnostic: Diagnostic) -> None:
         is_consequence = diagnostic.severity == "error" and diagnostic.primary.span in self._unreadable
-        # Notes say which layers it concerns; the same again for other layers is nothing new.
-        said = evolve(diagnostic, notes=())
+        # Notes and the caret's label may differ from layer to layer; the same at the same place is nothing new.
+        said = evolve(diagnostic, notes=(), primary=Label(diagnostic.primary.span, ""))
         if said not in self._seen and not is_consequence:
             self._seen.add(said)
             self.items.append(diagnostic)

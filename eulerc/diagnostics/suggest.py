@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 FOREIGN_NAMES: dict[str, str] = {
     # transformers
@@ -32,6 +32,7 @@ FOREIGN_NAMES: dict[str, str] = {
     "hidden_dropout": "dropout",
     "rope_parameters": "rope_scaling",
     "rope_base": "rope_theta",
+    "rope_type": "type",
     "tie_embeddings": "tie_word_embeddings",
     "torch_dtype": "dtype",
     "model_type": "family_hint",
@@ -118,26 +119,39 @@ FOREIGN_NAMES: dict[str, str] = {
 """Names of other projects -> our key."""
 
 _LONGEST_NAME = 64
+_SHORTEST_PART = 3
 
 
 def closest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that is most likely meant by `name`, or None when all are too far.
 
     Distance counts insertions, deletions, replacements and swaps of neighbours; case and `-` for `_` count nothing.
-    One edit in three characters is allowed, none in names of one or two. Of equals the first wins.
+    One edit in three characters is allowed, none in names of one or two. Of equals the first wins. Where no spelling is
+    near, a name of three letters or more may be the beginning of just one candidate, or a word of it.
     """
     wanted = _folded(name)
     limit = len(wanted) // 3
     if not 0 < len(wanted) <= _LONGEST_NAME:
         return None
-    best = None
-    for candidate in candidates:
+    best, known = None, tuple(candidates)
+    for candidate in known:
         if abs(len(candidate) - len(wanted)) > limit:
             continue
         distance = _distance(wanted, _folded(candidate))
         if distance <= limit:
             best, limit = candidate, distance - 1
-    return best
+    return best or _holding(wanted, known)
+
+
+def _holding(wanted: str, candidates: Sequence[str]) -> str | None:
+    """The one candidate that begins with a name, or else the one of which it is a word."""
+    if len(wanted) < _SHORTEST_PART:
+        return None
+    for holds in (str.startswith, lambda candidate, part: part in candidate.split("_")):
+        holding = [candidate for candidate in candidates if holds(_folded(candidate), wanted)]
+        if len(holding) == 1:
+            return holding[0]
+    return None
 
 
 def _folded(name: str) -> str:

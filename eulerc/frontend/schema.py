@@ -48,8 +48,13 @@ class Reader:
             given[entry.key] = value
         spans[entry.key] = entry.value.span
 
-    def known_entries(self, node: tree.Mapping, names: Iterable[str], path: str) -> Iterable[tree.Entry]:
-        """The entries whose keys are known; the others are reported, or kept as extensions."""
+    def known_entries(
+        self, node: tree.Mapping, names: Iterable[str], path: str, below: tuple[str | None, Iterable[str]] = (None, ())
+    ) -> Iterable[tree.Entry]:
+        """The entries whose keys are known; the others are reported, or kept as extensions.
+
+        `below` is a block of this mapping, and the keys that stand there.
+        """
         known = tuple(names)
         for entry in node:
             if entry.key in known:
@@ -57,7 +62,7 @@ class Reader:
             elif RESERVED.match(entry.key):
                 self.reserved(entry, path)
             else:
-                self.unknown(entry, known, path)
+                self.unknown(entry, known, path, below)
 
     def reserved(self, entry: tree.Entry, path: str) -> None:
         self.extensions[f"{path}.{entry.key}".lstrip(".")] = plain(entry.value)
@@ -69,10 +74,14 @@ class Reader:
             help="plugins find it in config.v1_extensions",
         )
 
-    def unknown(self, entry: tree.Entry, known: tuple[str, ...], path: str) -> None:
-        suggestion = meant(entry.key, known)
+    def unknown(
+        self, entry: tree.Entry, known: tuple[str, ...], path: str, below: tuple[str | None, Iterable[str]] = (None, ())
+    ) -> None:
+        block, inner = below
+        suggestion = None if entry.key in inner else meant(entry.key, known)
         takes = f"{path.lstrip('.') or 'a spec'} takes {', '.join(('include', 'let', *known) if not path else known)}"
         help = f"did you mean {suggestion}?" if suggestion else did_you_mean(entry.key, known) or takes
+        help = f"`{entry.key}` stands under `{block}`" if entry.key in inner else help
         fix = Fix(entry.key_span, suggestion) if suggestion else None
         where = f" in {path.lstrip('.')}" if path else ""
         self.diagnostics.error(

@@ -328,8 +328,11 @@ class TemplateReader:
         path = f"{self.path}.{axis}"
         level = chosen.fields if chosen.block is None else chosen.level_fields
         known = ("type", *level, *((chosen.block,) if chosen.block is not None else ()))
+        below = (chosen.block, chosen.fields if chosen.block is not None else ())
         entries = tuple(
-            entry for entry in self.reader.known_entries(node, known, path) if entry.key not in ("type", chosen.block)
+            entry
+            for entry in self.reader.known_entries(node, known, path, below)
+            if entry.key not in ("type", chosen.block)
         )
         outer = self.reader.block(tree.Mapping(entries, node.span), level, path, node.span)
         given, spans = dict(outer.given), dict(outer.spans)

@@ -127,7 +127,8 @@ class LatentAttention(Definition):
         )
         if sizes is None or not check_rank(sizes, values, context, report):
             return None
-        rope = resolve_rope(values, context, sizes["rope_dim"] or 2, report)
+        width = "mla.rope_dim" if "mla" in values else "head_dim"
+        rope = resolve_rope(values, context, sizes["rope_dim"] or 2, report, width=width)
         if not check_rope_part(sizes["rope_dim"], rope, values, report):
             return None
         check_parts(sizes, values, report)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -72,6 +74,7 @@ def test_help_names_every_command_and_version_is_printed() -> None:
     [
         (["lint", "smollm2-135n"], "did you mean smollm2-135m?"),
         (["lint", "no/such/file.yaml"], "neither a file nor a preset; see `eulerc presets list`"),
+        (["lint", "."], "it is a directory; name a spec in it"),
         (["presets", "show", "gpt3"], "did you mean gpt2?"),
         (["presets", "copy", "nothing-like-it", "x.yaml"], "no preset is called nothing-like-it"),
         (["explain", "widnow"], "did you mean window?"),
@@ -93,6 +96,7 @@ def test_unknown_names_are_usage_errors_with_a_suggestion(arguments: list[str], 
         ["lint"],
         ["lint", "gpt2", "--format", "xml"],
         ["build", "gpt2"],
+        ["build", "gpt2", "-o", "-"],
         ["build", "gpt2", "-o", "x", "--dtype", "int8"],
         ["build", "gpt2", "-o", "x", "--seed", "-1"],
         ["stats", "gpt2", "--seq-len", "0"],
@@ -115,6 +119,21 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
 def test_lint_of_sound_specs_is_silent(spec: Path) -> None:
     assert printed("lint", spec, "smollm2-135m") == ""
     assert printed("lint", "-", stdin=SPEC) == ""
+
+
+def test_a_spec_may_come_through_a_pipe(spec: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=(spec.read_bytes(),))
+    writer.start()
+    assert printed("lint", pipe) == ""
+    writer.join()
+
+
+def test_one_file_of_a_build_may_go_to_standard_output(spec: Path, tmp_path: Path) -> None:
+    printed_config = printed("build", spec, "--emit", "config", "-o", "-")
+    assert run("build", spec, "--emit", "config", "-o", tmp_path / "config.json").exit_code == 0
+    assert printed_config == (tmp_path / "config.json").read_text()
 
 
 def test_lint_prints_findings_to_standard_error_and_ends_with_1(bad: Path) -> None:

@@ -10,7 +10,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-# DeepSeekV3: a decoder-only language model.
+# DeepSeekV3Custom: a decoder-only language model.
 # Compiled by eulerc 0.1.0 from spec.yaml, which stands beside this file.
 # To compile it again: eulerc build spec.yaml --emit hf -o DIRECTORY
 # The file needs only torch and transformers. Edit it freely: nothing reads it back.
@@ -45,9 +45,9 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 
-@auto_docstring(checkpoint="deepseek_v3")
+@auto_docstring(checkpoint="deepseek_v3_custom")
 @strict
-class DeepSeekV3Config(PreTrainedConfig):
+class DeepSeekV3CustomConfig(PreTrainedConfig):
     r"""
     latent_norm_eps (`float`, *optional*):
         Added to the mean square in the norms of latents.
@@ -77,7 +77,7 @@ class DeepSeekV3Config(PreTrainedConfig):
         The template of every layer, by name.
     """
 
-    model_type = "deepseek_v3"
+    model_type = "deepseek_v3_custom"
     keys_to_ignore_at_inference = ["past_key_values", "router_logits", "aux_loss"]
     base_model_tp_plan = {
         "layers.*.mlp.gate_proj": "colwise",
@@ -166,10 +166,10 @@ class DeepSeekV3Config(PreTrainedConfig):
             )
 
 
-class DeepSeekV3RotaryEmbedding(nn.Module):
+class DeepSeekV3CustomRotaryEmbedding(nn.Module):
     """Cosines and sines of the rotary angles, each of shape (batch, length, rotary width)."""
 
-    def __init__(self, config: DeepSeekV3Config) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__()
         self.max_seq_len_cached = config.max_position_embeddings
         self.original_max_seq_len = config.max_position_embeddings
@@ -183,7 +183,7 @@ class DeepSeekV3RotaryEmbedding(nn.Module):
         self.original_inv_freq = nn.Buffer(inv_freq.clone(), persistent=False)
 
     @staticmethod
-    def compute_default_rope_parameters(config: DeepSeekV3Config, **kwargs: Any) -> tuple[torch.Tensor, float]:
+    def compute_default_rope_parameters(config: DeepSeekV3CustomConfig, **kwargs: Any) -> tuple[torch.Tensor, float]:
         """The inverse frequencies of the unscaled rope, and the factor on its cosines and sines, which is 1."""
         base = config.rope_parameters["rope_theta"]
         dim = config.head_dim
@@ -201,7 +201,7 @@ class DeepSeekV3RotaryEmbedding(nn.Module):
 
 
 @use_kernel_forward_from_hub("RMSNorm")
-class DeepSeekV3RMSNorm(nn.Module):
+class DeepSeekV3CustomRMSNorm(nn.Module):
     """Root mean square norm whose weight multiplies the result in the input's dtype (Llama)."""
 
     def __init__(self, hidden_size: int, eps: float = 1e-6) -> None:
@@ -277,10 +277,10 @@ def yarn_mscale(rope_parameters: dict[str, Any]) -> float:
     return 0.1 * rope_parameters.get("mscale_all_dim", 0.0) * math.log(rope_parameters["factor"]) + 1.0
 
 
-class DeepSeekV3Attention(nn.Module):
+class DeepSeekV3CustomAttention(nn.Module):
     """Attention whose keys and values are expanded from one low-rank latent, which is what the cache holds."""
 
-    def __init__(self, config: DeepSeekV3Config, layer_idx: int) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig, layer_idx: int) -> None:
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
@@ -297,14 +297,14 @@ class DeepSeekV3Attention(nn.Module):
         self.is_causal = True
 
         self.q_a_proj = nn.Linear(config.hidden_size, config.q_lora_rank, bias=False)
-        self.q_a_layernorm = DeepSeekV3RMSNorm(config.q_lora_rank, eps=config.latent_norm_eps)
+        self.q_a_layernorm = DeepSeekV3CustomRMSNorm(config.q_lora_rank, eps=config.latent_norm_eps)
         self.q_b_proj = nn.Linear(config.q_lora_rank, config.num_attention_heads * self.qk_head_dim, bias=False)
         self.kv_a_proj_with_mqa = nn.Linear(
             config.hidden_size,
             config.kv_lora_rank + config.qk_rope_head_dim,
             bias=False,
         )
-        self.kv_a_layernorm = DeepSeekV3RMSNorm(config.kv_lora_rank, eps=config.latent_norm_eps)
+        self.kv_a_layernorm = DeepSeekV3CustomRMSNorm(config.kv_lora_rank, eps=config.latent_norm_eps)
         self.kv_b_proj = nn.Linear(
             config.kv_lora_rank,
             config.num_key_value_heads * (self.qk_nope_head_dim + self.v_head_dim),
@@ -377,10 +377,10 @@ class DeepSeekV3Attention(nn.Module):
         return attn_output, attn_weights
 
 
-class DeepSeekV3MLP(nn.Module):
+class DeepSeekV3CustomMLP(nn.Module):
     """Feed-forward network with a gate (Shazeer 2020, eqs. 5-6): down(act(gate(x)) * up(x))."""
 
-    def __init__(self, config: DeepSeekV3Config, intermediate_size: int | None = None) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig, intermediate_size: int | None = None) -> None:
         super().__init__()
         self.hidden_size = config.hidden_size
         self.intermediate_size = config.intermediate_size if intermediate_size is None else intermediate_size
@@ -405,10 +405,10 @@ def keep_top_groups(
     return scores.masked_fill(~kept, float("-inf"))
 
 
-class DeepSeekV3TopKRouter(nn.Module):
+class DeepSeekV3CustomTopKRouter(nn.Module):
     """Scores the experts by a linear map and keeps the k best for each token (Shazeer et al. 2017, eqs. 3-5)."""
 
-    def __init__(self, config: DeepSeekV3Config) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__()
         self.top_k = config.num_experts_per_tok
         self.num_experts = config.num_experts
@@ -439,10 +439,10 @@ class DeepSeekV3TopKRouter(nn.Module):
 
 
 @use_experts_implementation
-class DeepSeekV3Experts(nn.Module):
+class DeepSeekV3CustomExperts(nn.Module):
     """Gated feed-forward experts as 3D tensors; each token goes through its top-k (Shazeer et al. 2017, eq. 1)."""
 
-    def __init__(self, config: DeepSeekV3Config) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__()
         self.num_experts = config.num_experts
         self.hidden_dim = config.hidden_size
@@ -480,15 +480,15 @@ class DeepSeekV3Experts(nn.Module):
         return final_hidden_states
 
 
-class DeepSeekV3SparseMoe(nn.Module):
+class DeepSeekV3CustomSparseMoe(nn.Module):
     """Mixture of experts (Shazeer et al. 2017, eq. 1): each token goes through the experts that its router chooses."""
 
-    def __init__(self, config: DeepSeekV3Config) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__()
-        self.gate = DeepSeekV3TopKRouter(config)
-        self.experts = DeepSeekV3Experts(config)
+        self.gate = DeepSeekV3CustomTopKRouter(config)
+        self.experts = DeepSeekV3CustomExperts(config)
         # Every token goes through these as well (Dai et al. 2024, eq. 9)
-        self.shared_experts = DeepSeekV3MLP(
+        self.shared_experts = DeepSeekV3CustomMLP(
             config,
             intermediate_size=config.shared_expert_intermediate_size,
         )
@@ -504,13 +504,13 @@ class DeepSeekV3SparseMoe(nn.Module):
         return hidden_states
 
 
-class DeepSeekV3DenseDecoderLayer(GradientCheckpointingLayer):
-    def __init__(self, config: DeepSeekV3Config, layer_idx: int) -> None:
+class DeepSeekV3CustomDenseDecoderLayer(GradientCheckpointingLayer):
+    def __init__(self, config: DeepSeekV3CustomConfig, layer_idx: int) -> None:
         super().__init__()
-        self.input_layernorm = DeepSeekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.self_attn = DeepSeekV3Attention(config, layer_idx)
-        self.post_attention_layernorm = DeepSeekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp = DeepSeekV3MLP(config)
+        self.input_layernorm = DeepSeekV3CustomRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = DeepSeekV3CustomAttention(config, layer_idx)
+        self.post_attention_layernorm = DeepSeekV3CustomRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = DeepSeekV3CustomMLP(config)
 
     def forward(
         self,
@@ -537,13 +537,13 @@ class DeepSeekV3DenseDecoderLayer(GradientCheckpointingLayer):
         return hidden_states
 
 
-class DeepSeekV3SparseDecoderLayer(GradientCheckpointingLayer):
-    def __init__(self, config: DeepSeekV3Config, layer_idx: int) -> None:
+class DeepSeekV3CustomSparseDecoderLayer(GradientCheckpointingLayer):
+    def __init__(self, config: DeepSeekV3CustomConfig, layer_idx: int) -> None:
         super().__init__()
-        self.input_layernorm = DeepSeekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.self_attn = DeepSeekV3Attention(config, layer_idx)
-        self.post_attention_layernorm = DeepSeekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp = DeepSeekV3SparseMoe(config)
+        self.input_layernorm = DeepSeekV3CustomRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.self_attn = DeepSeekV3CustomAttention(config, layer_idx)
+        self.post_attention_layernorm = DeepSeekV3CustomRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.mlp = DeepSeekV3CustomSparseMoe(config)
 
     def forward(
         self,
@@ -570,18 +570,18 @@ class DeepSeekV3SparseDecoderLayer(GradientCheckpointingLayer):
         return hidden_states
 
 
-DEEPSEEKV3_LAYERS = {
-    "dense": DeepSeekV3DenseDecoderLayer,
-    "sparse": DeepSeekV3SparseDecoderLayer,
+DEEPSEEKV3CUSTOM_LAYERS = {
+    "dense": DeepSeekV3CustomDenseDecoderLayer,
+    "sparse": DeepSeekV3CustomSparseDecoderLayer,
 }
 
 
 @auto_docstring
-class DeepSeekV3PreTrainedModel(PreTrainedModel):
-    config: DeepSeekV3Config
+class DeepSeekV3CustomPreTrainedModel(PreTrainedModel):
+    config: DeepSeekV3CustomConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["DeepSeekV3DenseDecoderLayer", "DeepSeekV3SparseDecoderLayer"]
+    _no_split_modules = ["DeepSeekV3CustomDenseDecoderLayer", "DeepSeekV3CustomSparseDecoderLayer"]
     _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -589,38 +589,38 @@ class DeepSeekV3PreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _supports_attention_backend = True
     _can_record_outputs = {
-        "hidden_states": [DeepSeekV3DenseDecoderLayer, DeepSeekV3SparseDecoderLayer],
-        "attentions": DeepSeekV3Attention,
-        "router_logits": OutputRecorder(DeepSeekV3TopKRouter, index=0),
+        "hidden_states": [DeepSeekV3CustomDenseDecoderLayer, DeepSeekV3CustomSparseDecoderLayer],
+        "attentions": DeepSeekV3CustomAttention,
+        "router_logits": OutputRecorder(DeepSeekV3CustomTopKRouter, index=0),
     }
     _keep_in_fp32_modules_strict = ["e_score_correction_bias"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, DeepSeekV3TopKRouter):
+        if isinstance(module, DeepSeekV3CustomTopKRouter):
             init.normal_(module.weight, mean=0.0, std=self.config.initializer_range)
             init.zeros_(module.e_score_correction_bias)
-        elif isinstance(module, DeepSeekV3Experts):
+        elif isinstance(module, DeepSeekV3CustomExperts):
             init.normal_(module.gate_up_proj, mean=0.0, std=self.config.initializer_range)
             init.normal_(module.down_proj, mean=0.0, std=self.config.initializer_range)
 
 
 @auto_docstring
-class DeepSeekV3Model(DeepSeekV3PreTrainedModel):
-    def __init__(self, config: DeepSeekV3Config) -> None:
+class DeepSeekV3CustomModel(DeepSeekV3CustomPreTrainedModel):
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__(config)
         self.vocab_size = config.vocab_size
 
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(
             [
-                DEEPSEEKV3_LAYERS[config.block_types[layer_idx]](config, layer_idx)
+                DEEPSEEKV3CUSTOM_LAYERS[config.block_types[layer_idx]](config, layer_idx)
                 for layer_idx in range(config.num_hidden_layers)
             ]
         )
-        self.norm = DeepSeekV3RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.rotary_emb = DeepSeekV3RotaryEmbedding(config=config)
+        self.norm = DeepSeekV3CustomRMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.rotary_emb = DeepSeekV3CustomRotaryEmbedding(config=config)
         self.gradient_checkpointing = False
 
         # Initialize weights and apply final processing
@@ -679,13 +679,13 @@ class DeepSeekV3Model(DeepSeekV3PreTrainedModel):
 
 
 @auto_docstring
-class DeepSeekV3ForCausalLM(DeepSeekV3PreTrainedModel, GenerationMixin):
+class DeepSeekV3CustomForCausalLM(DeepSeekV3CustomPreTrainedModel, GenerationMixin):
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
 
-    def __init__(self, config: DeepSeekV3Config) -> None:
+    def __init__(self, config: DeepSeekV3CustomConfig) -> None:
         super().__init__(config)
-        self.model = DeepSeekV3Model(config)
+        self.model = DeepSeekV3CustomModel(config)
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -740,24 +740,24 @@ class DeepSeekV3ForCausalLM(DeepSeekV3PreTrainedModel, GenerationMixin):
 
 
 # The generic heads make their model through AutoModel
-AutoModel.register(DeepSeekV3Config, DeepSeekV3Model, exist_ok=True)
+AutoModel.register(DeepSeekV3CustomConfig, DeepSeekV3CustomModel, exist_ok=True)
 
 
-class DeepSeekV3ForSequenceClassification(GenericForSequenceClassification, DeepSeekV3PreTrainedModel): ...
+class DeepSeekV3CustomForSequenceClassification(GenericForSequenceClassification, DeepSeekV3CustomPreTrainedModel): ...
 
 
-class DeepSeekV3ForTokenClassification(GenericForTokenClassification, DeepSeekV3PreTrainedModel): ...
+class DeepSeekV3CustomForTokenClassification(GenericForTokenClassification, DeepSeekV3CustomPreTrainedModel): ...
 
 
-class DeepSeekV3ForQuestionAnswering(GenericForQuestionAnswering, DeepSeekV3PreTrainedModel): ...
+class DeepSeekV3CustomForQuestionAnswering(GenericForQuestionAnswering, DeepSeekV3CustomPreTrainedModel): ...
 
 
 __all__ = [
-    "DeepSeekV3Config",
-    "DeepSeekV3ForCausalLM",
-    "DeepSeekV3ForQuestionAnswering",
-    "DeepSeekV3ForSequenceClassification",
-    "DeepSeekV3ForTokenClassification",
-    "DeepSeekV3Model",
-    "DeepSeekV3PreTrainedModel",
+    "DeepSeekV3CustomConfig",
+    "DeepSeekV3CustomForCausalLM",
+    "DeepSeekV3CustomForQuestionAnswering",
+    "DeepSeekV3CustomForSequenceClassification",
+    "DeepSeekV3CustomForTokenClassification",
+    "DeepSeekV3CustomModel",
+    "DeepSeekV3CustomPreTrainedModel",
 ]

@@ -10,7 +10,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-# Gpt2: a decoder-only language model.
+# Gpt2Custom: a decoder-only language model.
 # Compiled by eulerc 0.1.0 from spec.yaml, which stands beside this file.
 # To compile it again: eulerc build spec.yaml --emit hf -o DIRECTORY
 # The file needs only torch and transformers. Edit it freely: nothing reads it back.
@@ -38,15 +38,15 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 
-@auto_docstring(checkpoint="gpt2")
+@auto_docstring(checkpoint="gpt2_custom")
 @strict
-class Gpt2Config(PreTrainedConfig):
+class Gpt2CustomConfig(PreTrainedConfig):
     r"""
     hidden_dropout (`float`, *optional*):
         Dropout on the embedding and on every sublayer's output.
     """
 
-    model_type = "gpt2"
+    model_type = "gpt2_custom"
     keys_to_ignore_at_inference = ["past_key_values"]
     base_model_tp_plan = {
         "layers.*.self_attn.q_proj": "colwise",
@@ -123,10 +123,10 @@ def eager_attention_forward(
     return attn_output, attn_weights
 
 
-class Gpt2Attention(nn.Module):
+class Gpt2CustomAttention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, eq. 1), with one key/value head to a group of query heads."""
 
-    def __init__(self, config: Gpt2Config, layer_idx: int) -> None:
+    def __init__(self, config: Gpt2CustomConfig, layer_idx: int) -> None:
         super().__init__()
         self.config = config
         self.layer_idx = layer_idx
@@ -194,10 +194,10 @@ class Gpt2Attention(nn.Module):
         return attn_output, attn_weights
 
 
-class Gpt2MLP(nn.Module):
+class Gpt2CustomMLP(nn.Module):
     """Position-wise feed-forward network (Vaswani et al. 2017, eq. 2): down(act(up(x)))."""
 
-    def __init__(self, config: Gpt2Config) -> None:
+    def __init__(self, config: Gpt2CustomConfig) -> None:
         super().__init__()
         self.hidden_size = config.hidden_size
         self.intermediate_size = config.intermediate_size
@@ -209,14 +209,14 @@ class Gpt2MLP(nn.Module):
         return self.down_proj(self.act_fn(self.up_proj(hidden_states)))
 
 
-class Gpt2DecoderLayer(GradientCheckpointingLayer):
-    def __init__(self, config: Gpt2Config, layer_idx: int) -> None:
+class Gpt2CustomDecoderLayer(GradientCheckpointingLayer):
+    def __init__(self, config: Gpt2CustomConfig, layer_idx: int) -> None:
         super().__init__()
         self.hidden_dropout = config.hidden_dropout
         self.input_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.self_attn = Gpt2Attention(config, layer_idx)
+        self.self_attn = Gpt2CustomAttention(config, layer_idx)
         self.post_attention_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = Gpt2MLP(config)
+        self.mlp = Gpt2CustomMLP(config)
 
     def forward(
         self,
@@ -244,11 +244,11 @@ class Gpt2DecoderLayer(GradientCheckpointingLayer):
 
 
 @auto_docstring
-class Gpt2PreTrainedModel(PreTrainedModel):
-    config: Gpt2Config
+class Gpt2CustomPreTrainedModel(PreTrainedModel):
+    config: Gpt2CustomConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    _no_split_modules = ["Gpt2DecoderLayer"]
+    _no_split_modules = ["Gpt2CustomDecoderLayer"]
     _skip_keys_device_placement = ["past_key_values"]
     _supports_flash_attn = True
     _supports_sdpa = True
@@ -256,14 +256,14 @@ class Gpt2PreTrainedModel(PreTrainedModel):
     _can_compile_fullgraph = True
     _supports_attention_backend = True
     _can_record_outputs = {
-        "hidden_states": Gpt2DecoderLayer,
-        "attentions": Gpt2Attention,
+        "hidden_states": Gpt2CustomDecoderLayer,
+        "attentions": Gpt2CustomAttention,
     }
 
 
 @auto_docstring
-class Gpt2Model(Gpt2PreTrainedModel):
-    def __init__(self, config: Gpt2Config) -> None:
+class Gpt2CustomModel(Gpt2CustomPreTrainedModel):
+    def __init__(self, config: Gpt2CustomConfig) -> None:
         super().__init__(config)
         self.vocab_size = config.vocab_size
 
@@ -271,7 +271,7 @@ class Gpt2Model(Gpt2PreTrainedModel):
         self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.hidden_dropout = config.hidden_dropout
         self.layers = nn.ModuleList(
-            [Gpt2DecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
+            [Gpt2CustomDecoderLayer(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]
         )
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.gradient_checkpointing = False
@@ -336,14 +336,14 @@ class Gpt2Model(Gpt2PreTrainedModel):
 
 
 @auto_docstring
-class Gpt2ForCausalLM(Gpt2PreTrainedModel, GenerationMixin):
+class Gpt2CustomForCausalLM(Gpt2CustomPreTrainedModel, GenerationMixin):
     _tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}
     _tp_plan = {"lm_head": "colwise_gather_output"}
     _pp_plan = {"lm_head": (["hidden_states"], ["logits"])}
 
-    def __init__(self, config: Gpt2Config) -> None:
+    def __init__(self, config: Gpt2CustomConfig) -> None:
         super().__init__(config)
-        self.model = Gpt2Model(config)
+        self.model = Gpt2CustomModel(config)
         self.vocab_size = config.vocab_size
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
@@ -393,24 +393,24 @@ class Gpt2ForCausalLM(Gpt2PreTrainedModel, GenerationMixin):
 
 
 # The generic heads make their model through AutoModel
-AutoModel.register(Gpt2Config, Gpt2Model, exist_ok=True)
+AutoModel.register(Gpt2CustomConfig, Gpt2CustomModel, exist_ok=True)
 
 
-class Gpt2ForSequenceClassification(GenericForSequenceClassification, Gpt2PreTrainedModel): ...
+class Gpt2CustomForSequenceClassification(GenericForSequenceClassification, Gpt2CustomPreTrainedModel): ...
 
 
-class Gpt2ForTokenClassification(GenericForTokenClassification, Gpt2PreTrainedModel): ...
+class Gpt2CustomForTokenClassification(GenericForTokenClassification, Gpt2CustomPreTrainedModel): ...
 
 
-class Gpt2ForQuestionAnswering(GenericForQuestionAnswering, Gpt2PreTrainedModel): ...
+class Gpt2CustomForQuestionAnswering(GenericForQuestionAnswering, Gpt2CustomPreTrainedModel): ...
 
 
 __all__ = [
-    "Gpt2Config",
-    "Gpt2ForCausalLM",
-    "Gpt2ForQuestionAnswering",
-    "Gpt2ForSequenceClassification",
-    "Gpt2ForTokenClassification",
-    "Gpt2Model",
-    "Gpt2PreTrainedModel",
+    "Gpt2CustomConfig",
+    "Gpt2CustomForCausalLM",
+    "Gpt2CustomForQuestionAnswering",
+    "Gpt2CustomForSequenceClassification",
+    "Gpt2CustomForTokenClassification",
+    "Gpt2CustomModel",
+    "Gpt2CustomPreTrainedModel",
 ]
