@@ -57,6 +57,7 @@ PLAIN: dict[str, Any] = {
     "window": None,
     "window_mode": "standard",
     "window_dilation": None,
+    "prefix_lm": False,
 }
 """The options that need no more than their default."""
 
@@ -103,6 +104,7 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
         fields["attention_chunk_size" if is_chunked(op) else "sliding_window"] = reach(op)
     if op.get("window_dilation") is not None:
         fields["window_dilation"] = op["window_dilation"]
+    fields["prefix_lm"] = bool(op.get("prefix_lm"))
     norm = op.get("qk_norm")
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
@@ -202,6 +204,7 @@ def masked_traits(op: Op) -> tuple[str, ...]:
     other = mode not in ("standard", "chunked", "dilated")
     found = {
         "undeclared": other,
+        "prefix": bool(op.get("prefix_lm")),
         "chunks": is_chunked(op),
         "gaps": mode == "dilated",
         "window": op["window"] is not None,

@@ -118,7 +118,34 @@ def check_order(layers: list[Op], report: Report) -> None:
                 help="let a layer with an indexer of its own come first",
             )
         if indexers:
-            return
+            break
+    check_shared_masks(layers, report)
+
+
+def check_shared_masks(layers: list[Op], report: Report) -> None:
+    """A choice is a mask: whoever shares it sees a prefix as the layer that made it does."""
+    prefixed: bool | None = None
+    refused: set[str] = set()
+    for layer in layers:
+        for op in layer.ops:
+            if own(op.get("indexer")) is not None:
+                prefixed = op["prefix_lm"]
+            elif op.get("indexer") == "shared" and prefixed not in (None, op["prefix_lm"]):
+                if str(layer.symbol) not in refused:
+                    report_other_mask(op, report)
+                refused.add(str(layer.symbol))
+
+
+def report_other_mask(op: Op, report: Report) -> None:
+    word, other = ("true", "false") if op["prefix_lm"] else ("false", "true")
+    key = "prefix_lm" if op["prefix_lm"] else "indexer"
+    report.error(
+        "E0367",
+        f"prefix_lm {word} where the keys were chosen with prefix_lm {other}",
+        op.where(key),
+        "takes the mask of the layer whose choice it shares",
+        help=f"set prefix_lm to {other} here, or to {word} there",
+    )
 
 
 CHOICE = Handed("index_mask")

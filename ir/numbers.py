@@ -53,6 +53,7 @@ def config_fields(module: Module) -> dict[str, Any]:
     if any("window_dilation" in fields for fields in layers):
         # Where there are no gaps every token counts
         layers = [{"window_dilation": 1, **fields} for fields in layers]
+    layers = [_without_shared_prefix(fields, layers) for fields in layers]
     names = sorted({name for fields in layers for name in fields})
     shared: dict[str, Any] = {}
     differing: dict[str, Any] = {}
@@ -71,6 +72,12 @@ def config_fields(module: Module) -> dict[str, Any]:
             shared.pop(field, None)
             differing.pop(field, None)
     return {"fields": shared, "per_layer": differing}
+
+
+def _without_shared_prefix(fields: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fields of a layer; `prefix_lm` is one only where some attention of the model has a prefix and some none."""
+    found = {other["prefix_lm"] for other in layers if "prefix_lm" in other}
+    return fields if len(found) > 1 else {name: value for name, value in fields.items() if name != "prefix_lm"}
 
 
 def _shares_eps(template: Op, key: str) -> bool:

@@ -641,11 +641,17 @@ def experts(world: World) -> Drawn:
         shared = {name: world.routing[name] for name in agreed[4:] if name in world.routing}
         world.routing = routing | (shared if world.routing else losses(world))
     drawn |= world.routing
+    if drawn.get("routing", {}).get("type") == "sparsemixer" and world.routing.keys() & set(UNREAD_BY_SPARSEMIXER):
+        # It reads none of what the other mixtures of the model agree on
+        drawn.pop("routing")
     if "identity_experts" not in drawn and drawn.get("score_over") != "chosen" and draw(st.booleans()):
         drawn["groups"] = groups(draw, drawn["experts"], drawn["top_k"])
         if draw(st.booleans()):
             drawn["balance"] = {**drawn.get("balance", {}), "group_limit": drawn["groups"].pop("limit")}
     return fitting_router(drawn)
+
+
+UNREAD_BY_SPARSEMIXER = ("router", "affinity", "bias_correction", "router_dtype", "balance")
 
 
 def fitting_router(drawn: Drawn) -> Drawn:

@@ -47,6 +47,9 @@ RULES: dict[str, Rule] = {
         "a sliding window",
         {"sglang": (RESTRICTED, "its backend counts the query's own token apart, so one more is seen")},
     ),
+    "prefix": Rule(
+        "a prefix that sees ahead", _both(NO, "the engine passes no token types, and every prompt is causal in silence")
+    ),
     "chunks": Rule("attention within chunks", _both(NO, "the engine ignores the mask in silence")),
     "gaps": Rule("a window with gaps", _both(NO, "the engine ignores the mask in silence")),
     "window_everywhere": Rule(

@@ -121,6 +121,12 @@ class Attention(Definition):
         "window_dilation",
         unit="tokens",
     )
+    prefix_lm = Field(
+        Flag(),
+        "Tokens of the prefix, those with `token_type_ids` 1, see each other in both directions, however far they "
+        "are apart; all others see the past (Raffel et al. 2020, section 3.2.1).",
+        False,
+    )
     qk_norm = Field(
         Either(
             kinds=(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
-from eulerc.backends.hf.components.alibi import add_alibi, alibi_slopes
+from eulerc.backends.hf.components.alibi import add_alibi, add_symmetric_alibi, alibi_slopes
 
 LENGTH, HEADS = 5, 3
 INDEX = torch.arange(LENGTH)
@@ -57,3 +57,17 @@ def test_left_padding_changes_no_attention():
 
 def test_mask_has_the_dtype_asked_for():
     assert add_alibi(CAUSAL, alibi_slopes(HEADS), INDEX, INDEX, torch.bfloat16).dtype == torch.bfloat16
+
+
+def test_keys_ahead_count_like_keys_behind():
+    slopes = alibi_slopes(HEADS)
+    whole = torch.ones(1, 1, LENGTH, LENGTH, dtype=torch.bool)
+    biased = add_symmetric_alibi(whole, slopes, INDEX, INDEX, torch.float32)
+    distance = (INDEX[None] - INDEX[:, None]).abs()
+    torch.testing.assert_close(biased[0], -slopes[:, None, None] * distance)
+    assert torch.equal(
+        add_symmetric_alibi(None, slopes, INDEX, INDEX, torch.float32),
+        add_alibi(None, slopes, INDEX, INDEX, torch.float32),
+    )
+    masked = torch.zeros(1, 1, LENGTH, LENGTH)
+    assert torch.equal(add_symmetric_alibi(masked, slopes, INDEX, INDEX, torch.float32), biased)

@@ -37,7 +37,7 @@ VARIANTS: dict[str, str] = {
     "norm_after_rope": spec(
         "norm_after_rope",
         block(
-            "qk_norm: {place: after_rope, weight: false}, rope: {negated: true}, k_eq_v: true, v_norm: {}, window: 6",
+            "qk_norm: {place: after_rope}, rope: {negated: true}, k_eq_v: true, v_norm: {}, window: 6",
             name="local",
         )
         + block(

@@ -33,3 +33,20 @@ def add_alibi(
     if attention_mask.dtype == torch.bool:
         return torch.where(attention_mask, bias, torch.finfo(dtype).min)
     return attention_mask + bias
+
+
+def add_symmetric_alibi(
+    attention_mask: torch.Tensor | None,
+    slopes: torch.Tensor,
+    query_positions: torch.Tensor,
+    key_positions: torch.Tensor,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """The same where tokens of a prefix see ahead: what counts is how far apart they are (llm-foundry's MPT)."""
+    distance = key_positions[None, :] - query_positions[:, None]
+    bias = (slopes[:, None, None] * -distance.abs()).to(dtype)[None]
+    if attention_mask is None:
+        attention_mask = distance <= 0
+    if attention_mask.dtype == torch.bool:
+        return torch.where(attention_mask, bias, torch.finfo(dtype).min)
+    return attention_mask + bias

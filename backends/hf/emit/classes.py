@@ -190,9 +190,19 @@ def sinusoid_requests(model: Model) -> list[Request]:
     return [Request(component="sinusoids", names=(SINUSOIDS[op["wavelengths"]],)) for op in ops]
 
 
-def alibi_request() -> Request:
-    """The functions behind the position biases."""
-    return Request(component="alibi", names=("alibi_slopes", "add_alibi"))
+def alibi_function(model: Model) -> str:
+    """The function that adds position biases to a mask: those of a prefix look ahead too."""
+    return "add_symmetric_alibi" if model.has_prefix else "add_alibi"
+
+
+def mask_requests(model: Model) -> list[Request]:
+    """The functions behind position biases and prefixes."""
+    requests = []
+    if model.alibi:
+        requests.append(Request(component="alibi", names=("alibi_slopes", alibi_function(model))))
+    if model.has_prefix:
+        requests.append(Request(component="prefix_blocks", names=("prefix_blocks",)))
+    return requests
 
 
 def loss_requests(model: Model) -> list[Request]:

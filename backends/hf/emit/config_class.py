@@ -51,6 +51,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "attn_logit_softcapping": ("float", "Cap on the attention scores."),
     "sliding_window": ("int", "Tokens that a query of a windowed layer sees, itself included."),
     "window_dilation": ("int", "Every how many tokens a windowed layer sees one."),
+    "prefix_lm": ("bool", "Whether the prefix sees itself in both directions."),
     "attention_chunk_size": ("int", "Length of the chunks that queries of a chunked layer do not see beyond."),
     "kv_lora_rank": ("int", "Rank of the latent of keys and values."),
     "q_lora_rank": ("int", "Rank of the latent of queries."),

@@ -105,7 +105,7 @@ class Model:
     @cached_property
     def has_layer_types(self) -> bool:
         """Only a model with several kinds or windows lists them: the library infers a single one."""
-        return len(set(self.kinds)) > 1 or self.windows_differ or self.indexed or self.chunked
+        return len(set(self.kinds)) > 1 or self.masks_differ or self.indexed or self.chunked
 
     @cached_property
     def indexed(self) -> bool:
@@ -132,9 +132,14 @@ class Model:
         return found
 
     @cached_property
-    def windows_differ(self) -> bool:
-        """Whether layers of one kind need masks of their own: by their windows, or by gaps within them."""
-        return "sliding_window" in self.differing or self.dilated
+    def masks_differ(self) -> bool:
+        """Whether layers of one kind need masks of their own: by their windows, gaps within them, or prefixes."""
+        return bool(self.differing & {"sliding_window", "prefix_lm"}) or self.dilated
+
+    @cached_property
+    def has_prefix(self) -> bool:
+        """Whether some tokens see ahead: those of a prefix."""
+        return any(op.get("prefix_lm") for op in self.mixers)
 
     @cached_property
     def chunked(self) -> bool:
@@ -199,6 +204,19 @@ class Model:
     def masks_by_head(self) -> bool:
         """Whether layers make masks of their own, one a head."""
         return any(op.get("dynamic_mask") is not None for op in self.mixers)
+
+    @cached_property
+    def tells_positions_apart(self) -> bool:
+        """Whether scores depend on more than distances.
+
+        Temperatures do, and norms after the rotation: weights or a mean are of channels, which the rotation mixes.
+        """
+        norms = [op["qk_norm"] for op in self.mixers if op.get("qk_norm") is not None]
+        mixed = any(
+            norm.get("place") == "after_rope" and (norm["norm"] != "norm.rms" or norm.get("weight", True))
+            for norm in norms
+        )
+        return mixed or self.has_temperatures
 
     @cached_property
     def has_temperatures(self) -> bool:

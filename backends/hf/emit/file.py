@@ -8,9 +8,9 @@ from pathlib import Path
 from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, head_class, model_class
 from eulerc.backends.hf.emit.classes import (
-    alibi_request,
     class_requests,
     loss_requests,
+    mask_requests,
     rotary_request,
     sinusoid_requests,
 )
@@ -18,6 +18,8 @@ from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
+from eulerc.backends.hf.emit.masks import layer_masks
+from eulerc.backends.hf.emit.prefix import prefix_imports
 from eulerc.backends.hf.emit.width import fitted
 from eulerc.backends.hf.imports import ImportSet
 from eulerc.backends.hf.link import link
@@ -106,7 +108,7 @@ def modeling_files(model: Model, ids: dict[str, int | None], source_name: str, l
 def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relative: str | None = None) -> str:
     requests = class_requests(model)
     rotary = rotary_request(model)
-    positions = [*([rotary] if rotary else []), *([alibi_request()] if model.alibi else []), *sinusoid_requests(model)]
+    positions = [*([rotary] if rotary else []), *mask_requests(model), *sinusoid_requests(model)]
     linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
     losses = {
         "load_balancing_loss",
@@ -123,7 +125,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
-    table += [model_class.layer_masks(model)] if model.windows_differ else []
+    table += [layer_masks(model)] if model.masks_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
     tail = [*auxiliary, head_class.head_class(model), model_class.task_heads(model)]
     definitions = [
@@ -137,7 +139,11 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     ]
     names = tuple(name for name in model_class.public_names(model) if config is not None or not name.endswith("Config"))
     return _assemble(
-        linked.imports, (*CONFIG_IMPORTS, *MODEL_IMPORTS, *GUARD_IMPORTS), definitions, (*exported, *names), relative
+        linked.imports,
+        (*CONFIG_IMPORTS, *MODEL_IMPORTS, *prefix_imports(model), *GUARD_IMPORTS),
+        definitions,
+        (*exported, *names),
+        relative,
     )
 
 

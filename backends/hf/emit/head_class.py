@@ -5,6 +5,8 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import head_lines, head_member, head_ops
+from eulerc.backends.hf.emit.model_class import inputs, prefix_docstring
+from eulerc.backends.hf.emit.prefix import generation_methods, prefix_labels
 from eulerc.ir.core import Op
 
 
@@ -32,9 +34,10 @@ def head_class(model: Model) -> str:
             emitter.line("# Initialize weights and apply final processing")
             emitter.line("self.post_init()")
         emitter.line()
-        if model.windows_differ:
+        if model.masks_differ:
             emitter.line("create_masks_for_generate = staticmethod(create_layer_masks)")
             emitter.line()
+        generation_methods(emitter, model)
         _head_forward(emitter, model)
     return emitter.text()
 
@@ -48,11 +51,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
     router = ["output_router_logits: bool | None = None"] if model.moe else []
     parameters = [
         "self",
-        "input_ids: torch.LongTensor | None = None",
-        "attention_mask: torch.Tensor | None = None",
-        "position_ids: torch.LongTensor | None = None",
-        "past_key_values: Cache | None = None",
-        "inputs_embeds: torch.FloatTensor | None = None",
+        *inputs(model),
         "labels: torch.LongTensor | None = None",
         "use_cache: bool | None = None",
         *router,
@@ -65,6 +64,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
         for parameter in parameters:
             emitter.line(f"{parameter},")
     with emitter.indent(f") -> {output}:"):
+        prefix_docstring(emitter, model)
         if model.moe:
             # Labels ask for the losses on the routers' logits, and so for the logits
             asked = " or labels is not None" if _auxiliary_terms(model) else ""
@@ -78,7 +78,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
 
 def _run_model(emitter: Emitter, model: Model) -> None:
     with emitter.indent("outputs = self.model("):
-        for name in ("input_ids", "attention_mask", "position_ids", "past_key_values", "inputs_embeds", "use_cache"):
+        for name in (*(parameter.split(":")[0] for parameter in inputs(model)), "use_cache"):
             emitter.line(f"{name}={name},")
         if model.moe:
             emitter.line("output_router_logits=output_router_logits,")
@@ -99,6 +99,7 @@ def _logits(emitter: Emitter, model: Model) -> None:
 def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line("loss = None")
     with emitter.indent("if labels is not None:"):
+        prefix_labels(emitter, model)
         size = "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
         emitter.call("loss = self.loss_function", ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"])
     emitter.line()

@@ -6,15 +6,9 @@ from eulerc.backends.hf.emit.classes import part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, base_ops, lines, member
+from eulerc.backends.hf.emit.masks import masks, position_biases
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
-
-MASK_FUNCTIONS = {
-    "full_attention": "create_causal_mask",
-    "sliding_attention": "create_sliding_window_causal_mask",
-    "chunked_attention": "create_chunked_causal_mask",
-    "indexed_attention": "create_causal_mask",
-}
 
 
 def pretrained_class(model: Model) -> str:
@@ -30,7 +24,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
         plain = not (model.alibi or model.indexed or model.has_value_dims or model.masks_by_head)
-        own_masks = model.dilated or model.chunked
+        own_masks = model.dilated or model.chunked or model.has_prefix
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
@@ -130,28 +124,43 @@ def model_class(model: Model) -> str:
     with emitter.indent(f"class {model.prefix}Model({model.prefix}PreTrainedModel):"):
         _model_constructor(emitter, model)
         if model.alibi:
-            _position_biases(emitter)
+            position_biases(emitter, model)
         emitter.line()
         emitter.line("@merge_with_config_defaults")
         emitter.line("@capture_outputs")
         emitter.line("@auto_docstring")
-        emitter.block(
-            f"""
-            def forward(
-                self,
-                input_ids: torch.LongTensor | None = None,
-                attention_mask: torch.Tensor | None = None,
-                position_ids: torch.LongTensor | None = None,
-                past_key_values: Cache | None = None,
-                inputs_embeds: torch.FloatTensor | None = None,
-                use_cache: bool | None = None,
-                **kwargs: Unpack[TransformersKwargs],
-            ) -> {output}:
-            """
-        )
-        with emitter.indent():
+        with emitter.indent("def forward("):
+            emitter.line("self,")
+            for parameter in inputs(model):
+                emitter.line(f"{parameter},")
+            emitter.line("use_cache: bool | None = None,")
+            emitter.line("**kwargs: Unpack[TransformersKwargs],")
+        with emitter.indent(f") -> {output}:"):
+            prefix_docstring(emitter, model)
             _model_forward(emitter, model, output)
     return emitter.text()
+
+
+def inputs(model: Model) -> list[str]:
+    """The parameters of `forward` that say what the model reads."""
+    return [
+        "input_ids: torch.LongTensor | None = None",
+        "attention_mask: torch.Tensor | None = None",
+        "position_ids: torch.LongTensor | None = None",
+        "past_key_values: Cache | None = None",
+        *(["token_type_ids: torch.LongTensor | None = None"] if model.has_prefix else []),
+        "inputs_embeds: torch.FloatTensor | None = None",
+    ]
+
+
+def prefix_docstring(emitter: Emitter, model: Model) -> None:
+    """What `auto_docstring` does not know: where the prefix stands."""
+    if not model.has_prefix:
+        return
+    emitter.line('r"""')
+    emitter.line("token_type_ids (`torch.LongTensor` of shape `(batch_size, sequence_length)`, *optional*):")
+    emitter.line("    1 for the tokens of the prefix, which see each other in both directions, 0 for all others.")
+    emitter.line('"""')
 
 
 def _model_constructor(emitter: Emitter, model: Model) -> None:
@@ -167,7 +176,7 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
                 _layers(emitter, model)
         if model.ropes:
             _rotary(emitter, model)
-        if model.windows_differ:
+        if model.masks_differ:
             emitter.line(
                 "self.mask_labels = [mask_label(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
             )
@@ -239,7 +248,7 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
     emitter.line()
     _position_ids(emitter, model)
     emitter.line()
-    _masks(emitter, model)
+    masks(emitter, model)
     emitter.line()
     emitter.line("hidden_states = inputs_embeds")
     for op in base_ops(model):
@@ -251,7 +260,7 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
 
 def _position_ids(emitter: Emitter, model: Model) -> None:
-    absolute = any(op.name in ABSOLUTE for op in model.graph.ops) or model.has_temperatures
+    absolute = any(op.name in ABSOLUTE for op in model.graph.ops) or model.tells_positions_apart
     with emitter.indent("if position_ids is None:"):
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
         emitter.line(
@@ -263,86 +272,6 @@ def _position_ids(emitter: Emitter, model: Model) -> None:
             with emitter.indent("if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:"):
                 emitter.line("position_ids = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)")
                 emitter.line("position_ids = position_ids[:, -inputs_embeds.shape[1] :]")
-
-
-def _masks(emitter: Emitter, model: Model) -> None:
-    arguments = (
-        '"config": self.config,',
-        '"inputs_embeds": inputs_embeds,',
-        '"attention_mask": attention_mask,',
-        '"past_key_values": past_key_values,',
-        '"position_ids": position_ids,',
-    )
-    kinds = list(dict.fromkeys(model.kinds))
-    if not model.has_layer_types:
-        with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
-            for argument in arguments:
-                name, value = argument.split(": ")
-                emitter.line(f"{name.strip(chr(34))}={value}")
-        emitter.line(")")
-        if model.alibi:
-            emitter.line(
-                "causal_mask = self.with_position_biases(causal_mask, inputs_embeds, past_key_values, layer_idx=0)"
-            )
-        return
-    emitter.line("# It may already have been prepared by e.g. `generate`")
-    with emitter.indent("if not isinstance(causal_mask_mapping := attention_mask, dict):"):
-        if model.windows_differ:
-            emitter.call(
-                "causal_mask_mapping = create_layer_masks",
-                [argument[:-1].replace('"', "").replace(": ", "=") for argument in arguments],
-            )
-        else:
-            _masks_by_kind(emitter, kinds, arguments)
-    if model.alibi:
-        labels = "self.mask_labels" if model.windows_differ else "self.config.layer_types"
-        with emitter.indent("causal_mask_mapping = {"):
-            emitter.line("label: self.with_position_biases(")
-            with emitter.indent():
-                emitter.line(f"mask, inputs_embeds, past_key_values, layer_idx={labels}.index(label)")
-            emitter.line(")")
-            emitter.line("for label, mask in causal_mask_mapping.items()")
-        emitter.line("}")
-
-
-def _masks_by_kind(emitter: Emitter, kinds: list[str], arguments: tuple[str, ...]) -> None:
-    with emitter.indent("mask_kwargs = {"):
-        for argument in arguments:
-            emitter.line(argument)
-    emitter.line("}")
-    with emitter.indent("causal_mask_mapping = {"):
-        for kind in kinds:
-            # An indexer reads the mask, and so needs one even where attention could do without
-            more = ", allow_is_causal_skip=False" if kind == "indexed_attention" else ""
-            emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs{more}),')
-    emitter.line("}")
-
-
-def _position_biases(emitter: Emitter) -> None:
-    """The method that adds ALiBi to a mask."""
-    emitter.line()
-    emitter.block(
-        '''
-        def with_position_biases(
-            self,
-            attention_mask: torch.Tensor | None,
-            inputs_embeds: torch.Tensor,
-            past_key_values: Cache | None,
-            layer_idx: int,
-        ) -> torch.Tensor:
-            """Adds ALiBi to the mask of the layers of one kind, `layer_idx` being one of them."""
-            query_length = kv_length = inputs_embeds.shape[1]
-            past_seen_tokens, kv_offset = 0, 0
-            if past_key_values is not None:
-                past_seen_tokens = past_key_values.get_seq_length()
-                kv_length, kv_offset = past_key_values.get_mask_sizes(query_length, layer_idx)
-            device = inputs_embeds.device
-            query_positions = torch.arange(query_length, device=device) + past_seen_tokens
-            key_positions = torch.arange(kv_length, device=device) + kv_offset
-            slopes = alibi_slopes(self.config.num_attention_heads, device=device)
-            return add_alibi(attention_mask, slopes, query_positions, key_positions, inputs_embeds.dtype)
-        '''
-    )
 
 
 def _loop(emitter: Emitter, model: Model) -> None:
@@ -367,7 +296,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
             elif model.ropes:
                 emitter.line("position_embeddings=position_embeddings,")
             mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
-            mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.windows_differ else mask
+            mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.masks_differ else mask
             emitter.line(f"attention_mask={mask},")
             emitter.line("position_ids=position_ids,")
             emitter.line("past_key_values=past_key_values,")
@@ -390,71 +319,6 @@ def _tables(emitter: Emitter, model: Model) -> None:
     for label in model.rope_labels:
         states = "hidden_states.float()" if label in model.float32_labels else "hidden_states"
         emitter.line(f'"{label}": self.rotary_emb({states}, position_ids, "{label}"),')
-
-
-LAYER_MASKS = '''
-def mask_label(config: CONFIG, layer_idx: int) -> str:
-    """Layers of one kind and one window share a mask."""
-    LABEL
-
-
-DILATED_MASKdef create_layer_masks(
-    config: CONFIG,
-    inputs_embeds: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    past_key_values: Cache | None,
-    position_ids: torch.Tensor | None = None,
-    **kwargs,
-) -> dict[str, torch.Tensor | None]:
-    """One mask for each kind and window among the layers, by their labels."""
-    masks = {}
-    for layer_idx, layer_type in enumerate(config.layer_types):
-        label = mask_label(config, layer_idx)
-        if label in masks:
-            continue
-        create_mask = CHOICE
-        masks[label] = create_mask(
-            config=config.per_layer_config[layer_idx],
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            past_key_values=past_key_values,
-            position_ids=position_ids,
-            layer_idx=layer_idx,
-DILATION        )
-    return masks
-'''
-DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable | None:
-    """Admits every token that is a multiple of the layer's dilation back; None where that is every token."""
-    dilation = config.per_layer_config[layer_idx].window_dilation
-    if dilation == 1:
-        return None
-
-    def mask_function(batch_idx: int, head_idx: int, q_idx: int, kv_idx: int) -> bool:
-        return (q_idx - kv_idx) % dilation == 0
-
-    return mask_function
-
-
-'''
-
-
-def layer_masks(model: Model) -> str:
-    """The functions that make one mask for every window, where windows differ."""
-    choice = 'create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask'
-    if model.chunked:
-        choice = "LAYER_MASK_FUNCTIONS[layer_type]"
-    dilation = "            and_mask_function=dilated_mask(config, layer_idx),\n" if model.dilated else ""
-    label = 'return f"{config.layer_types[layer_idx]}_{config.per_layer_config[layer_idx].sliding_window}"'
-    if model.dilated:
-        label = "sizes = config.per_layer_config[layer_idx]\n    "
-        label += 'return f"{config.layer_types[layer_idx]}_{sizes.sliding_window}_{sizes.window_dilation}"'
-    text = LAYER_MASKS.replace("LABEL", label).replace("CHOICE", choice).replace("DILATION", dilation)
-    text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
-    if model.chunked:
-        kinds = sorted(set(model.kinds))
-        table = "".join(f'    "{kind}": {MASK_FUNCTIONS[kind]},\n' for kind in kinds)
-        text = f"\nLAYER_MASK_FUNCTIONS = {{\n{table}}}\n\n" + text
-    return text.replace("CONFIG", f"{model.prefix}Config")
 
 
 def task_heads(model: Model) -> str:

@@ -1,0 +1,181 @@
+"""The masks of a model: what makes them, and what the model calls them by."""
+
+from __future__ import annotations
+
+from eulerc.backends.hf.emit.classes import alibi_function
+from eulerc.backends.hf.emit.emitter import Emitter
+from eulerc.backends.hf.emit.facts import Model
+
+PREFIX = "prefix_blocks(token_type_ids, position_ids, past_key_values)"
+
+MASK_FUNCTIONS = {
+    "full_attention": "create_causal_mask",
+    "sliding_attention": "create_sliding_window_causal_mask",
+    "chunked_attention": "create_chunked_causal_mask",
+    "indexed_attention": "create_causal_mask",
+}
+
+
+def masks(emitter: Emitter, model: Model) -> None:
+    """The masks that the layers read, in the model's forward pass."""
+    arguments: tuple[str, ...] = (
+        '"config": self.config,',
+        '"inputs_embeds": inputs_embeds,',
+        '"attention_mask": attention_mask,',
+        '"past_key_values": past_key_values,',
+        '"position_ids": position_ids,',
+    )
+    if model.has_prefix:
+        prefix = "token_type_ids" if model.masks_differ else "block_sequence_ids"
+        arguments = (*arguments, f'"{prefix}": {PREFIX if prefix != "token_type_ids" else prefix},')
+    kinds = list(dict.fromkeys(model.kinds))
+    if not model.has_layer_types:
+        with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
+            for argument in arguments:
+                name, value = argument.split(": ")
+                emitter.line(f"{name.strip(chr(34))}={value}")
+        emitter.line(")")
+        if model.alibi:
+            emitter.line(
+                "causal_mask = self.with_position_biases(causal_mask, inputs_embeds, past_key_values, layer_idx=0)"
+            )
+        return
+    emitter.line("# It may already have been prepared by e.g. `generate`")
+    with emitter.indent("if not isinstance(causal_mask_mapping := attention_mask, dict):"):
+        if model.masks_differ:
+            emitter.call(
+                "causal_mask_mapping = create_layer_masks",
+                [argument[:-1].replace('"', "").replace(": ", "=") for argument in arguments],
+            )
+        else:
+            _masks_by_kind(emitter, kinds, arguments)
+    if model.alibi:
+        labels = "self.mask_labels" if model.masks_differ else "self.config.layer_types"
+        with emitter.indent("causal_mask_mapping = {"):
+            emitter.line("label: self.with_position_biases(")
+            with emitter.indent():
+                emitter.line(f"mask, inputs_embeds, past_key_values, layer_idx={labels}.index(label)")
+            emitter.line(")")
+            emitter.line("for label, mask in causal_mask_mapping.items()")
+        emitter.line("}")
+
+
+def _masks_by_kind(emitter: Emitter, kinds: list[str], arguments: tuple[str, ...]) -> None:
+    with emitter.indent("mask_kwargs = {"):
+        for argument in arguments:
+            emitter.line(argument)
+    emitter.line("}")
+    with emitter.indent("causal_mask_mapping = {"):
+        for kind in kinds:
+            # An indexer reads the mask, and so needs one even where attention could do without
+            more = ", allow_is_causal_skip=False" if kind == "indexed_attention" else ""
+            emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs{more}),')
+    emitter.line("}")
+
+
+def position_biases(emitter: Emitter, model: Model) -> None:
+    """The method that adds ALiBi to a mask."""
+    emitter.line()
+    emitter.block(
+        '''
+        def with_position_biases(
+            self,
+            attention_mask: torch.Tensor | None,
+            inputs_embeds: torch.Tensor,
+            past_key_values: Cache | None,
+            layer_idx: int,
+        ) -> torch.Tensor:
+            """Adds ALiBi to the mask of the layers of one kind, `layer_idx` being one of them."""
+            query_length = kv_length = inputs_embeds.shape[1]
+            past_seen_tokens, kv_offset = 0, 0
+            if past_key_values is not None:
+                past_seen_tokens = past_key_values.get_seq_length()
+                kv_length, kv_offset = past_key_values.get_mask_sizes(query_length, layer_idx)
+            device = inputs_embeds.device
+            query_positions = torch.arange(query_length, device=device) + past_seen_tokens
+            key_positions = torch.arange(kv_length, device=device) + kv_offset
+            slopes = alibi_slopes(self.config.num_attention_heads, device=device)
+            return ADD_ALIBI(attention_mask, slopes, query_positions, key_positions, inputs_embeds.dtype)
+        '''.replace("ADD_ALIBI", alibi_function(model))
+    )
+
+
+LAYER_MASKS = '''
+def mask_label(config: CONFIG, layer_idx: int) -> str:
+    """Layers of one kind and one window share a mask."""
+    LABEL
+
+
+DILATED_MASKdef create_layer_masks(
+    config: CONFIG,
+    inputs_embeds: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    past_key_values: Cache | None,
+    position_ids: torch.Tensor | None = None,
+TYPES    **kwargs,
+) -> dict[str, torch.Tensor | None]:
+    """One mask for each kind and window among the layers, by their labels."""
+    masks = {}
+BLOCKS    for layer_idx, layer_type in enumerate(config.layer_types):
+        label = mask_label(config, layer_idx)
+        if label in masks:
+            continue
+        create_mask = CHOICE
+        masks[label] = create_mask(
+            config=config.per_layer_config[layer_idx],
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            position_ids=position_ids,
+            layer_idx=layer_idx,
+DILATIONPREFIX        )
+    return masks
+'''
+DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable | None:
+    """Admits every token that is a multiple of the layer's dilation back; None where that is every token."""
+    dilation = config.per_layer_config[layer_idx].window_dilation
+    if dilation == 1:
+        return None
+
+    def mask_function(batch_idx: int, head_idx: int, q_idx: int, kv_idx: int) -> bool:
+        return (q_idx - kv_idx) % dilation == 0
+
+    return mask_function
+
+
+'''
+
+
+MASK_NUMBERS = ("sliding_window", "window_dilation", "prefix_lm")
+"""Numbers that tell the masks of one kind apart."""
+
+
+def _tells_masks(model: Model, name: str) -> bool:
+    return name in model.differing or (name != "prefix_lm" and model.dilated)
+
+
+def layer_masks(model: Model) -> str:
+    """The functions that make one mask for every window, where windows differ."""
+    choice = 'create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask'
+    if model.chunked:
+        choice = "LAYER_MASK_FUNCTIONS[layer_type]"
+    dilation = "            and_mask_function=dilated_mask(config, layer_idx),\n" if model.dilated else ""
+    numbers = [name for name in MASK_NUMBERS if name in model.numbers["fields"] and _tells_masks(model, name)]
+    holder, first = "config.per_layer_config[layer_idx]", ""
+    if len(numbers) > 1:
+        holder, first = "sizes", "sizes = config.per_layer_config[layer_idx]\n    "
+    parts = ["{config.layer_types[layer_idx]}", *(f"{{{holder}.{name}}}" for name in numbers)]
+    label = f'{first}return f"{"_".join(parts)}"'
+    types = "    token_type_ids: torch.Tensor | None = None,\n" if model.has_prefix else ""
+    blocks = f"    blocks = {PREFIX}\n" if model.has_prefix else ""
+    prefix = "            block_sequence_ids=blocks,\n" if model.has_prefix else ""
+    if "prefix_lm" in model.differing:
+        prefix = prefix.replace("=blocks", "=blocks if config.per_layer_config[layer_idx].prefix_lm else None")
+    text = LAYER_MASKS.replace("LABEL", label).replace("CHOICE", choice).replace("DILATION", dilation)
+    text = text.replace("TYPES", types).replace("BLOCKS", blocks).replace("PREFIX", prefix)
+    text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
+    if model.chunked:
+        kinds = sorted(set(model.kinds))
+        table = "".join(f'    "{kind}": {MASK_FUNCTIONS[kind]},\n' for kind in kinds)
+        text = f"\nLAYER_MASK_FUNCTIONS = {{\n{table}}}\n\n" + text
+    return text.replace("CONFIG", f"{model.prefix}Config")
