@@ -108,8 +108,8 @@ def named_blocks() -> dict[str, dict[str, Field]]:
                 found[f"{word}_beside"] = dict(kind.level_fields)
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
     latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla", "indexer")}
-    differential = {"differential_attention": {"differential": found["attention"].pop("differential")}}
-    return found | {"latent_attention": latent} | differential
+    own = {f"{name}_attention": {name: found["attention"].pop(name)} for name in ("differential", "mixture")}
+    return found | {"latent_attention": latent} | own
 
 
 def tables() -> dict[str, str]:

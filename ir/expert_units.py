@@ -33,6 +33,7 @@ EXPERT_FIELDS: dict[str, Field] = {
         "num_identity_experts",
     ),
     "weigh_input": Field(Flag(), "Weights act on what the experts read, not on what they give (Llama 4).", False),
+    "output_bias": Field(Flag(), "One bias on the output of all experts together (JetMoE).", False),
 }
 """The keys of `moe` that say what a routed expert is."""
 
@@ -59,6 +60,7 @@ PLAIN_EXPERTS: dict[str, Any] = {
     "latent_size": None,
     "identity_experts": None,
     "weigh_input": False,
+    "output_bias": False,
     "clamp": None,
     "shared_size": 0,
     "shared_bias": False,
@@ -75,7 +77,7 @@ def resolve_experts(values: Values, context: ModelContext, report: Report) -> di
     _check_units(values, report)
     if size is None:
         return None
-    names = ("gated_experts", "expert_bias", "latent_size", "identity_experts", "weigh_input")
+    names = ("gated_experts", "expert_bias", "latent_size", "identity_experts", "weigh_input", "output_bias")
     shared_names = ("shared_bias", "shared_gate", "shared_average")
     return {
         "expert_size": size,

@@ -69,7 +69,7 @@ def _ops_by_path(module: Module) -> dict[str, Op]:
         f"model.layers.{index}.{op['module']}": op
         for index, template in enumerate(schedule(module))
         for op in template.ops
-        if op.name == "ffn.moe"
+        if "experts" in op.attributes
     }
 
 

@@ -182,6 +182,10 @@ class World:
         self.balanced = draw(st.booleans())
         self.routing: Drawn = {}
         """The keys of MoE blocks that the router losses need to be the same in all."""
+        self.recorded = draw(st.sampled_from([0, 1, 2]))
+        """How often routers of attention are recorded, if there are any."""
+        self.mixes = False
+        """Whether there are, so that the losses take softmax scores."""
 
     @property
     def head_dim(self) -> int:
@@ -366,7 +370,7 @@ def shared_attention(world: World) -> Drawn:
     """The keys that plain and latent attention share."""
     fields = by_axis("mixer")["attention"].fields
     heads = ("n_heads", "n_kv_heads", "head_dim")
-    mixers = ("latent_dim", "mla", "indexer", "differential")
+    mixers = ("latent_dim", "mla", "indexer", "differential", "mixture")
     own = (*heads, *mixers, "window_mode", "window_dilation", "qk_norm", "rope", *OPTIONS)
     drawn: Drawn = world.draw(some_of(fields, without=own))
     if drawn.get("window") is not None:
@@ -407,6 +411,11 @@ def plain(world: World) -> Drawn:
         drawn["differential"] = draw(some_of(DIFFERENTIAL_FIELDS))
         own_rope(world, drawn)
         return drawn
+    if mixes(world) and not drawn.keys() & {"qkv_bias"} and draw(st.booleans()):
+        drawn |= mixture(world, count)
+        own_rope(world, drawn)
+        after_rope(world, drawn)
+        return drawn
     if draw(st.booleans()):
         drawn["qk_norm"] = draw(st.one_of(st.sampled_from(["head", "full"]), qk_norms()))
     own_rope(world, drawn)
@@ -415,6 +424,25 @@ def plain(world: World) -> Drawn:
     drawn |= attention_options(world, drawn)
     after_rope(world, drawn)
     return drawn
+
+
+def mixes(world: World) -> bool:
+    """Whether attention may have routers whose logits fit the losses there are already."""
+    scored = {world.routing.get(word, "softmax") for word in ("router", "affinity")}
+    return not (world.recorded and world.balanced) or ("balance" not in world.routing and scored == {"softmax"})
+
+
+def mixture(world: World, count: int) -> Drawn:
+    """The heads of a few experts, out of `count` that a token uses."""
+    draw = world.draw
+    top_k = draw(st.sampled_from([n for n in (1, 2, 4) if count % n == 0]))
+    own: Drawn = {"experts": draw(st.sampled_from([4, 6])), "top_k": top_k, "recorded": world.recorded}
+    world.mixes = True
+    if world.recorded:
+        world.routing = world.routing or losses(world)
+        own |= {name: world.routing[name] for name in ("load_balance_coef", "z_loss") if name in world.routing}
+    norms = [{}, {"qk_norm": "head"}, {"qk_norm": {"over": "head", "place": "after_rope"}}]
+    return {"mixture": own, "n_kv_heads": count // top_k, **draw(st.sampled_from(norms))}
 
 
 def attention_options(world: World, drawn: Drawn) -> Drawn:
@@ -632,11 +660,11 @@ def experts(world: World) -> Drawn:
     if not drawn.get("shared_experts"):
         for name in ("shared_size", "shared_bias", "shared_gate", "shared_average"):
             drawn.pop(name, None)
-    if not world.routing or not world.balanced:
+    if "experts" not in world.routing or not world.balanced:
         count = draw(st.sampled_from([4, 8]))
         routing: Drawn = {"experts": count, "top_k": draw(st.integers(1, 3))}
         word = draw(st.sampled_from(["router", "affinity"]))
-        if draw(st.booleans()):
+        if not (world.balanced and world.recorded and world.mixes) and draw(st.booleans()):
             routing[word] = draw(value(word, kind.fields[word].kind))
         shared = {name: world.routing[name] for name in agreed[4:] if name in world.routing}
         world.routing = routing | (shared if world.routing else losses(world))
@@ -687,7 +715,7 @@ def losses(world: World) -> Drawn:
         drawn["router_init_std"] = draw(VALUES["router_init_std"])
     if draw(st.booleans()):
         drawn["router_dtype"] = "model"
-    if world.balanced and draw(st.booleans()):
+    if world.balanced and not (world.recorded and world.mixes) and draw(st.booleans()):
         drawn["balance"] = {"sequence_aux_coef": 0.1}
     if draw(st.booleans()):
         drawn["bias_correction"] = draw(some_of(CORRECTION_FIELDS))

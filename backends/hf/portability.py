@@ -77,6 +77,7 @@ RULES: dict[str, Rule] = {
         },
     ),
     "indexer": Rule("an indexer", _both(NO, "the engine has no cache for its keys")),
+    "mixture": Rule("attention by experts", _both(NO, "the engine shards queries by head, and these have no place")),
     "differential": Rule("differential attention", _both(NO, "values are twice as wide as keys")),
     "experts": Rule(
         "a mixture of experts",

@@ -162,7 +162,7 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
     _check_chunks(mixers, report)
-    _check_coefficients([op for op in ops if op.name == "ffn.moe"], report)
+    _check_coefficients(ops, report)
 
 
 def _check_alibi(mixers: list[Op], report: Report) -> None:
@@ -254,27 +254,58 @@ def _shown(value: object) -> object:
     return str(value) if isinstance(value, dict) else value
 
 
-def _check_coefficients(routers: list[Op], report: Report) -> None:
-    routers = [op for op in routers if op["hash_salt"] is None]
-    balanced = any(op["load_balance_coef"] for op in routers)
-    for key in (
-        "bias_correction",
-        "router_dtype",
-        "sequence_aux_coef",
-        *(("top_k",) if any(op["sequence_aux_coef"] for op in routers) else ()),
-        "load_balance_coef",
-        "z_loss",
-        *(("score",) if balanced else ()),
-    ):
+def _check_coefficients(ops: list[Op], report: Report) -> None:
+    """Routers and their losses are set up for the whole model; those of attention count in the same losses."""
+    routers = [op for op in ops if op.name == "ffn.moe" and op["hash_salt"] is None]
+    mixtures = [op for op in ops if op.name == "mixer.mixture_attention"]
+    recorded = [op for op in mixtures if op["recorded"]]
+    own = ["bias_correction", "router_dtype", "sequence_aux_coef"]
+    if any(op["sequence_aux_coef"] for op in routers):
+        own.append("top_k")
+    if any(op["load_balance_coef"] for op in routers):
+        own.append("score")
+    _check_agreement(own, routers, report)
+    _check_agreement(["load_balance_coef", "z_loss"], [*routers, *recorded], report)
+    _check_agreement(["recorded"], mixtures, report)
+    if recorded:
+        _check_scores(routers, recorded[0], report)
+
+
+def _check_agreement(keys: list[str], routers: list[Op], report: Report) -> None:
+    for key in keys:
         values = {_shown(op[key]): op for op in routers}
         if len(values) > 1:
             first, second = list(values)[:2]
-            written = "affinity" if key == "score" else key
             report.error(
                 "E0342",
                 f"{key} is {first} in one template and {second} in another",
-                values[second].where(written),
+                values[second].where(_written(values[second], key)),
                 "routers and their losses are set up for the whole model",
-                secondary=_beside(values[second], values[first], written, f"{first} here"),
+                secondary=_beside(values[second], values[first], _written(values[first], key), f"{first} here"),
                 help=f"give all MoE layers the same {key}",
             )
+
+
+def _written(op: Op, key: str) -> str:
+    """The key of YAML, within the block of the op, that sets an attribute of a router."""
+    if op.name == "mixer.mixture_attention":
+        return f"mixture.{key}" if f"mixture.{key}" in op.spans else "mixture"
+    return "affinity" if key == "score" else key
+
+
+def _check_scores(routers: list[Op], mixture: Op, report: Report) -> None:
+    """Losses take all logits that are recorded for those of a softmax, over all sequences together."""
+    for op in routers:
+        scored = op["load_balance_coef"] and op["score"] != "softmax"
+        if scored or op["sequence_aux_coef"]:
+            key = "affinity" if scored else "balance.sequence_aux_coef"
+            what = f"affinity {op['score']}" if scored else f"sequence_aux_coef {op['sequence_aux_coef']}"
+            report.error(
+                "E0387",
+                f"{what} beside routers of attention",
+                op.where(key),
+                "attention routes by a softmax, and balances over all sequences",
+                secondary=((mixture.where("mixture"), "logits that count in the same loss"),),
+                help="add `recorded: 0` under mixture, or balance by bias_correction alone",
+            )
+            return

@@ -39,6 +39,7 @@ from eulerc.ir.indexing import INDEXER, refuse_indexer
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
+from eulerc.ir.ops.mixture_attention import MIXTURE
 from eulerc.ir.positions import ROPE_FIELDS, resolve_rope
 from eulerc.ir.tensors import Init
 
@@ -53,6 +54,7 @@ KINDS = {
     "latent_dim": "mixer.latent_attention",
     "mla": "mixer.latent_attention",
     "differential": "mixer.differential_attention",
+    "mixture": "mixer.mixture_attention",
 }
 """Keys that make it attention of another kind."""
 
@@ -149,6 +151,7 @@ class Attention(Definition):
     mla = Field(Block(fields=MLA_FIELDS), "Multi-head latent attention in full.", None)
     indexer = INDEXER
     differential = DIFFERENTIAL
+    mixture = MIXTURE
 
     @classmethod
     def traits(cls, op: Op) -> tuple[str, ...]:

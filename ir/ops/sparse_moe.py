@@ -83,6 +83,8 @@ class SparseMoe(Definition):
             tensors += [LocalTensor(f"shared_experts.{t.name}", t.shape, t.init) for t in shared]
             if op["shared_gate"]:
                 tensors.append(LocalTensor("shared_expert_gate.weight", (1, hidden_size), std))
+        if op["output_bias"]:
+            tensors.append(LocalTensor("output_bias", (hidden_size,), Init("zeros")))
         return tuple(tensors)
 
     @classmethod
@@ -111,8 +113,10 @@ class SparseMoe(Definition):
             "router_jitter_noise": op["router_jitter"] > 0,
             "hash_routing": op["hash_salt"] is not None,
             "expert_capacity_factor": op["capacity_factor"] is not None,
+            "experts_output_bias": op["output_bias"],
         }
-        return ClassBinding("sparse_moe", "SparseMoe", facts, parts(op.attributes))
+        init = {"output_bias": "zeros"} if op["output_bias"] else {}
+        return ClassBinding("sparse_moe", "SparseMoe", facts, parts(op.attributes), init=init)
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

@@ -39,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
     "router_norm_floor": 0.5,
     "router_norm_power": 2.0,
     "inner_norm_eps": 1e-6,
+    "num_attention_experts": 5,
+    "num_attention_experts_per_tok": 2,
     # facts of attention
     "attention_bias": False,
     "query_bias": False,
@@ -139,6 +141,7 @@ DEFAULTS: dict[str, Any] = {
     "shared_expert_gate": False,
     "shared_experts_average": False,
     "router_jitter_noise": None,
+    "experts_output_bias": False,
 }
 
 

@@ -247,6 +247,7 @@ MIXTURE_FACTS: dict[str, tuple[Any, ...]] = {
     "shared_experts_average": FLAG,
     "router_jitter_noise": (None, 0.3),
     "expert_capacity_factor": (None, 0.5),
+    "experts_output_bias": FLAG,
 }
 INSIDE_MIXTURE: dict[str, tuple[Any, ...]] = {
     name: values[:1]
@@ -370,6 +371,24 @@ CASES = (
         filled=eager_slot,
         dropped=without_rope,
         differing={"num_attention_heads": 2, "head_dim": 16},
+    ),
+    Case(
+        "mixture_attention",
+        "MixtureAttention",
+        attention_inputs,
+        ATTENTION_FACTS | {"qk_norm": (None, "head"), "norm_after_rope": FLAG},
+        slots={"QKNorm": RMS_NORMS, "apply_rotary_pos_emb": ROTATIONS},
+        legal=lambda facts: not facts["norm_after_rope"] or (facts["rope"] and facts["qk_norm"] is not None),
+        filled=eager_slot,
+        dropped=without_rope,
+        differing={"num_key_value_heads": 1, "head_dim": 16, "num_attention_experts_per_tok": 3},
+    ),
+    Case(
+        "attention_router",
+        "AttentionRouter",
+        states_input,
+        dropped=lambda facts: {"layer_idx"},
+        differing={"num_attention_experts": 12, "num_attention_experts_per_tok": 3},
     ),
     Case(
         "dynamic_mask",

@@ -125,6 +125,15 @@ VALUES: dict[str, list[Any]] = {
         {"norm_eps": 0.25},
         {"norm_weight": True},
     ],
+    "mixture": [
+        {"experts": 4, "top_k": 2},
+        {"experts": 6, "top_k": 2},
+        {"experts": 4, "top_k": 4},
+        {"experts": 4, "top_k": 2, "recorded": 0},
+        {"experts": 4, "top_k": 2, "recorded": 2},
+        {"experts": 4, "top_k": 2, "load_balance_coef": 0.5},
+        {"experts": 4, "top_k": 2, "z_loss": 0.5},
+    ],
     "indexer": ["shared", INDEXER, {**INDEXER, "interleaved": True}],
     "latent_dim": [16],
     "rope": [

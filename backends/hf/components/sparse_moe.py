@@ -62,6 +62,8 @@ class SparseMoe(nn.Module):
             )
             if config.shared_expert_gate:
                 self.shared_expert_gate = nn.Linear(config.hidden_size, 1, bias=False)
+        if config.experts_output_bias:
+            self.output_bias = nn.Parameter(torch.zeros(config.hidden_size))
         if sizes.expert_capacity_factor is not None:
             self.capacity_factor = sizes.expert_capacity_factor
         if sizes.router_jitter_noise is not None:
@@ -116,4 +118,6 @@ class SparseMoe(nn.Module):
                 hidden_states = hidden_states + self.shared_experts(residuals)
             if self.config.shared_experts_average:
                 hidden_states = hidden_states / 2
+        if self.config.experts_output_bias:
+            hidden_states = hidden_states + self.output_bias
         return hidden_states

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from eulerc.backends.hf.emit.facts import Model, facts_of
+from eulerc.backends.hf.emit.facts import Model, facts_of, part_names
 from eulerc.backends.hf.emit.fixup import norm_field
 from eulerc.backends.hf.emit.graph_ops import SINUSOIDS
 from eulerc.backends.hf.link import Request
@@ -55,12 +55,6 @@ def _request(model: Model, op: Op) -> Request:
         drop_parameters=dropped(model, op),
         per_layer=_per_layer(model, op),
     )
-
-
-def part_names(op: Op) -> dict[str, str]:
-    """The classes that come with a class: named after it."""
-    own = str(op.symbol).removesuffix("Attention")
-    return {part: f"{own}{part}" for part in op.get("parts", ())}
 
 
 def _per_layer(model: Model, op: Op) -> frozenset[str]:
@@ -207,9 +201,9 @@ def mask_requests(model: Model) -> list[Request]:
 
 def loss_requests(model: Model) -> list[Request]:
     """The router losses that the model's loss includes."""
-    scores = f"{model.moe[0]['score']}_scores" if model.moe else ""
+    scores = f"{model.routed[0].get('score', 'softmax')}_scores" if model.routed else ""
     requests = []
-    if any(op["load_balance_coef"] for op in model.moe):
+    if any(op["load_balance_coef"] for op in model.routed):
         requests.append(Request(component="router_scores", names=(scores,)))
         requests.append(
             Request(
@@ -221,6 +215,6 @@ def loss_requests(model: Model) -> list[Request]:
     if any(op["sequence_aux_coef"] for op in model.moe):
         request = Request(component="router_losses", names=("sequence_balance_loss",), slots={"router_scores": scores})
         requests += [Request(component="router_scores", names=(scores,)), request]
-    if any(op["z_loss"] for op in model.moe):
+    if any(op["z_loss"] for op in model.routed):
         requests.append(Request(component="router_losses", names=("router_z_loss",), slots={"router_scores": scores}))
     return requests

@@ -65,6 +65,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "index_n_heads": ("int", "Heads of the indexer."),
     "index_head_dim": ("int", "Width of a head of the indexer."),
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),
+    "num_attention_experts": ("int", "Experts that map to queries and back."),
+    "num_attention_experts_per_tok": ("int", "Experts whose heads a token attends with."),
     "num_experts": ("int", "Routed experts."),
     "num_experts_per_tok": ("int", "Experts a token uses."),
     "num_identity_experts": ("int", "Experts that give back what they read."),
@@ -155,7 +157,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     offset = next((op["offset"] for op in model.graph.ops if op.name in ABSOLUTE), 0)
     if offset:
         values["position_offset"] = offset
-    if model.moe:
+    if model.routed:
         values["output_router_logits"] = False
     if model.rope_parameters is not None:
         values["rope_parameters"] = model.rope_parameters
@@ -185,7 +187,7 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
             _docstring(emitter, model, special_ids)
             emitter.line()
         emitter.line(f'model_type = "{model.stem}"')
-        ignored = ["past_key_values", *(["router_logits", "aux_loss"] if model.moe else [])]
+        ignored = ["past_key_values", *(["router_logits", "aux_loss"] if model.routed else [])]
         emitter.literal("keys_to_ignore_at_inference = ", ignored)
         _plans(emitter, model)
         if len(model.ropes) > 1:

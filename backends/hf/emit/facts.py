@@ -45,6 +45,15 @@ OPTIONAL_SIZES = (
 PARTS = ("Router", "Experts", "SharedMLP")
 """The slots of a mixture of experts that are classes."""
 
+ROUTER_SIZES = {
+    "num_experts",
+    "num_identity_experts",
+    "num_experts_per_tok",
+    "num_attention_experts",
+    "num_attention_experts_per_tok",
+}
+"""Numbers that routers of one model may differ in."""
+
 SIZES = re.compile(r"\bsizes\.(\w+)")
 
 
@@ -231,6 +240,16 @@ class Model:
         return [op for template in self.templates.values() for op in template.ops if op.name == "ffn.moe"]
 
     @cached_property
+    def attention_mixtures(self) -> list[Op]:
+        ops = [op for template in self.templates.values() for op in template.ops]
+        return [op for op in ops if op.name == "mixer.mixture_attention"]
+
+    @cached_property
+    def routed(self) -> list[Op]:
+        """The ops with routers whose logits a forward pass may return."""
+        return [*self.moe, *(op for op in self.attention_mixtures if op["recorded"])]
+
+    @cached_property
     def hashes(self) -> bool:
         """Whether token ids choose the experts of some layer."""
         return any(op["hash_salt"] is not None for op in self.moe)
@@ -243,10 +262,19 @@ class Model:
         return list(dict.fromkeys(str(op["slots"]["Router"]) for op in mixtures))
 
     @cached_property
+    def attention_router_classes(self) -> list[str]:
+        """The classes of the routers in attention, where their logits are recorded."""
+        names = dict.fromkeys(str(op["class"]) for op in self.attention_mixtures if op["recorded"])
+        classes = {str(op.symbol): op for op in self.module.all("class")}
+        return [part_names(classes[name])["AttentionRouter"] for name in names]
+
+    @cached_property
     def routers_differ(self) -> bool:
-        """Whether layers differ in experts, or in how many of them a token uses."""
-        return bool(self.differing & {"num_experts", "num_identity_experts", "num_experts_per_tok"}) or (
-            len({op["identity_experts"] is None for op in self.moe}) > 1
+        """Whether routers differ in experts, or in how many of them a token uses."""
+        return (
+            bool(self.differing & ROUTER_SIZES)
+            or len({op["identity_experts"] is None for op in self.moe}) > 1
+            or len({(op["experts"] + (op.get("identity_experts") or 0), op["top_k"]) for op in self.routed}) > 1
         )
 
     @cached_property
@@ -312,6 +340,12 @@ class Model:
         found = {name: op for name, op in classes.items() if op["component"] == "sparse_moe"}
         parts = [str(op["slots"][name]) for op in found.values() for name in PARTS if name in op["slots"]]
         return found | {name: classes[name] for name in parts}
+
+
+def part_names(op: Op) -> dict[str, str]:
+    """The classes that come with a class: named after it."""
+    own = str(op.symbol).removesuffix("Attention")
+    return {part: f"{own}{part}" for part in op.get("parts", ())}
 
 
 @cache

@@ -47,8 +47,8 @@ def _unembed(model: Model) -> Op:
 
 
 def _head_forward(emitter: Emitter, model: Model) -> None:
-    output = "MoeCausalLMOutputWithPast" if model.moe else "CausalLMOutputWithPast"
-    router = ["output_router_logits: bool | None = None"] if model.moe else []
+    output = "MoeCausalLMOutputWithPast" if model.routed else "CausalLMOutputWithPast"
+    router = ["output_router_logits: bool | None = None"] if model.routed else []
     parameters = [
         "self",
         *inputs(model),
@@ -65,7 +65,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
             emitter.line(f"{parameter},")
     with emitter.indent(f") -> {output}:"):
         prefix_docstring(emitter, model)
-        if model.moe:
+        if model.routed:
             # Labels ask for the losses on the routers' logits, and so for the logits
             asked = " or labels is not None" if _auxiliary_terms(model) else ""
             with emitter.indent("if output_router_logits is None:"):
@@ -80,7 +80,7 @@ def _run_model(emitter: Emitter, model: Model) -> None:
     with emitter.indent("outputs = self.model("):
         for name in (*(parameter.split(":")[0] for parameter in inputs(model)), "use_cache"):
             emitter.line(f"{name}={name},")
-        if model.moe:
+        if model.routed:
             emitter.line("output_router_logits=output_router_logits,")
         emitter.line("**kwargs,")
     emitter.line(")")
@@ -110,8 +110,10 @@ def _loss(emitter: Emitter, model: Model) -> None:
         emitter.line("aux_loss = None")
     with emitter.indent("if output_router_logits:"):
         if _balances(model) and model.routers_differ:
-            emitter.line(f"router_types = {_routers(model)}")
+            emitter.line(f"router_types = {_types(model.attention_router_classes + model.router_classes)}")
             emitter.line("routers = [module for module in self.modules() if isinstance(module, router_types)]")
+            if _records_twice(model):
+                _top_ks(emitter, model)
         for name, function, _ in terms:
             sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": SEQUENCE_SIZES}.get(name, [])
             emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
@@ -132,28 +134,41 @@ SEQUENCE_SIZES = ["logits.shape[0]", "self.config.num_experts_per_tok"]
 def _loss_sizes(model: Model) -> list[str]:
     """What the load-balancing loss needs to know of the routers."""
     if model.routers_differ:
-        return ["[router.top_k for router in routers]"]
+        return ["top_ks" if _records_twice(model) else "[router.top_k for router in routers]"]
+    if not model.moe:
+        return ["self.config.num_attention_experts", "self.config.num_attention_experts_per_tok"]
     experts = "self.config.num_experts"
     if any(op["identity_experts"] for op in model.moe):
         experts += " + self.config.num_identity_experts"
     return [experts, "self.config.num_experts_per_tok"]
 
 
-def _routers(model: Model) -> str:
-    """The classes of the routers, for `isinstance`."""
-    names = model.router_classes
+def _top_ks(emitter: Emitter, model: Model) -> None:
+    """How many experts a token uses, for all logits that are recorded, where some are recorded twice."""
+    emitter.line(f"attention_types = {_types(model.attention_router_classes)}")
+    emitter.line("# The logits of these are recorded twice")
+    times = "range(1 + isinstance(router, attention_types))"
+    emitter.line(f"top_ks = [router.top_k for router in routers for _ in {times}]")
+
+
+def _records_twice(model: Model) -> bool:
+    return any(op["recorded"] == 2 for op in model.attention_mixtures)
+
+
+def _types(names: list[str]) -> str:
+    """Classes, for `isinstance`."""
     return names[0] if len(names) == 1 else f"({', '.join(names)})"
 
 
 def _auxiliary_terms(model: Model) -> list[tuple[str, str, str]]:
     """Variable, function and coefficient of every auxiliary loss."""
     terms = []
-    if any(op["load_balance_coef"] for op in model.moe):
+    if any(op["load_balance_coef"] for op in model.routed):
         function = "layerwise_load_balancing_loss" if model.routers_differ else "load_balancing_loss"
         terms.append(("aux_loss", function, "router_aux_loss_coef"))
     if any(op["sequence_aux_coef"] for op in model.moe):
         terms.append(("sequence_loss", "sequence_balance_loss", "router_sequence_loss_coef"))
-    if any(op["z_loss"] for op in model.moe):
+    if any(op["z_loss"] for op in model.routed):
         terms.append(("z_loss", "router_z_loss", "router_z_loss_coef"))
     return terms
 
@@ -171,6 +186,6 @@ def _return(emitter: Emitter, model: Model, output: str) -> None:
         emitter.line("past_key_values=outputs.past_key_values,")
         emitter.line("hidden_states=outputs.hidden_states,")
         emitter.line("attentions=outputs.attentions,")
-        if model.moe:
+        if model.routed:
             emitter.line("router_logits=outputs.router_logits,")
     emitter.line(")")

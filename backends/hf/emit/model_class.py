@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from eulerc.backends.hf.emit.classes import part_names
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
-from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.facts import Model, part_names
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, base_ops, lines, member
 from eulerc.backends.hf.emit.masks import masks, position_biases
 
@@ -28,7 +27,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
-        emitter.line("_can_compile_fullgraph = True")
+        emitter.line(f"_can_compile_fullgraph = {not model.attention_mixtures}")
         emitter.line("_supports_attention_backend = True")
         if model.has_sinks:
             emitter.line("# Only these kernels take sinks")
@@ -57,7 +56,8 @@ def _kept_in_float32(model: Model) -> list[str]:
 def _recorded(emitter: Emitter, model: Model) -> None:
     classes = model.module.all("class")
     attentions = [str(op.symbol) for op in classes if op["definition"].endswith("Attention")]
-    routers = model.router_classes
+    times = model.attention_mixtures[0]["recorded"] if model.attention_mixtures else 1
+    routers = [name for name in model.attention_router_classes for _ in range(times)] + model.router_classes
     with emitter.indent("_can_record_outputs = {"):
         emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
         if attentions:
@@ -119,7 +119,7 @@ def _init_line(name: str, how: str) -> str:
 def model_class(model: Model) -> str:
     """The base model: embedding, masks, rotary tables, the loop over layers."""
     emitter = Emitter()
-    output = "MoeModelOutputWithPast" if model.moe else "BaseModelOutputWithPast"
+    output = "MoeModelOutputWithPast" if model.routed else "BaseModelOutputWithPast"
     emitter.line("@auto_docstring")
     with emitter.indent(f"class {model.prefix}Model({model.prefix}PreTrainedModel):"):
         _model_constructor(emitter, model)

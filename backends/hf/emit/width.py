@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 from eulerc.backends.hf.emit.emitter import WIDTH
 
 BREAKABLE = re.compile(
-    r" *(class |def |self\.\w+ = \w+\(|AutoModel\.register\(|_no_split_modules = |router_types = "
+    r" *(class |def |self\.\w+ = \w+\(|AutoModel\.register\(|_no_split_modules = |\w+_types = "
     r'|"(hidden_states|attentions|router_logits)": )'
 )
 """Lines that hold class names, so that their length is not known where they are written."""

@@ -1,0 +1,30 @@
+"""Tiny specs of attention whose heads are those of chosen experts."""
+
+from __future__ import annotations
+
+from tests.variants.building import block, spec
+
+VARIANTS: dict[str, str] = {
+    "mixture_attention": spec(
+        "mixture_attention",
+        block(
+            "mixture: {experts: 5, top_k: 2, recorded: 2}, out_bias: true, window: 5, "
+            "qk_norm: {place: after_rope, weight: false}, rope: {interleaved: true, partial: 0.5}",
+            "type: moe, moe: {experts: 4, top_k: 3, expert_size: 32, output_bias: true, shared_experts: 1}",
+            name="near",
+        )
+        + block(
+            "mixture: {experts: 4, top_k: 4, recorded: 2}, rope: none, softcap: 9.0, head_dim: 24, qk_norm: head",
+            norm="type: layernorm, position: sandwich",
+            name="global",
+        )
+        + block("n_kv_heads: 2, attention_sinks: {}", name="plain"),
+        "  - {pattern: [near, global, plain, near]}",
+    ),
+    "mixture_alibi": spec(
+        "mixture_alibi",
+        block("mixture: {experts: 6, top_k: 2, z_loss: 0.1}, n_kv_heads: 2, scale: 0.3", residual="type: parallel"),
+        embedding="  positional: alibi",
+    ),
+}
+"""Specs by name."""
