@@ -16,6 +16,7 @@ from eulerc.frontend.elaborate import elaborate
 from eulerc.ir.compact import complete
 from eulerc.ir.core import Module
 from eulerc.ir.passes.pipeline import advance, allowed_ops
+from eulerc.parameter_rules import check_parameters
 from eulerc.presets.catalogue import preset_path
 
 
@@ -116,6 +117,7 @@ def lint(source: str | Path, text: bytes | None = None) -> Linted:
     module = None if loaded is None else compile(loaded, diagnostics)
     if module is not None:
         check_budgets(module, diagnostics)
+        check_parameters(module, diagnostics)
     texts = dict(diagnostics.sources) if loaded is None else loaded.texts
     return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded, module)
 

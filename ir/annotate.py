@@ -1,17 +1,16 @@
 """End-of-line numbers for the textual IR: parameters, work and state of each op."""
 
-from decimal import Decimal
-
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Module, Op, StateType
 from eulerc.ir.definition import definition
+from eulerc.ir.starting import model_init
 from eulerc.ir.tensors import Init
 
 
 def op_notes(module: Module) -> dict[int, str]:
     """By the id of an op: its parameters, multiply-adds a token, and numbers of state a token."""
     spec = module.one("spec")
-    std = Init("normal", Decimal(spec["init_std"]))
+    std = model_init(spec)
     found = {}
     for op in module.model.walk():
         if op.name in ("model", "template", "graph"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
+from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
 
 OUTSIDE = {"norm": "final", "embed_norm": "embedding"}
@@ -129,9 +129,15 @@ def _real_fields() -> frozenset[str]:
 
 def tensor_plan(module: Module) -> Iterator[TensorPlan]:
     """Every tensor of the state dict, in the order of the model's modules."""
+    spec, depth = module.one("spec"), len(schedule(module))
+    return (started(tensor, spec, depth) for tensor in _declared_tensors(module))
+
+
+def _declared_tensors(module: Module) -> Iterator[TensorPlan]:
+    """The tensors as the ops declare them, before the init family of the model."""
     spec = module.one("spec")
     width, dtype = spec["d_model"], spec["dtype"]
-    std = Init("normal", Decimal(spec["init_std"]))
+    std = model_init(spec)
     graph = module.one("graph")
     for index, op in enumerate(graph.ops):
         name = op.get("module") or definition(op.name).module_name

@@ -6,7 +6,7 @@ from decimal import Decimal
 from math import prod
 from typing import Literal
 
-from attrs import frozen
+from attrs import field, frozen
 
 InitKind = Literal["normal", "zeros", "ones", "constant"]
 
@@ -15,11 +15,13 @@ InitKind = Literal["normal", "zeros", "ones", "constant"]
 class Init:
     """A distribution. `normal` has mean 0 and standard deviation `value`; `constant` fills with `value`.
 
-    `value` is a decimal literal so that scaling is exact and the same on every machine.
+    `value` is a decimal literal so that scaling is exact and the same on every machine. Where the deviation is that of
+    the model (`of_model`), and not one that the tensor has of its own, the model's init family may change it.
     """
 
     kind: InitKind
     value: Decimal = Decimal(0)
+    of_model: bool = field(default=False, eq=False, kw_only=True)
 
 
 @frozen
@@ -42,3 +44,8 @@ class TensorPlan:
     @property
     def numel(self) -> int:
         return prod(self.shape)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is a matrix of weights, or a stack of some: not a bias, a norm's weight or a state."""
+        return len(self.shape) > 1 and self.init.kind == "normal" and not self.buffer

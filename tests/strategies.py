@@ -88,7 +88,17 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "q_rank": st.sampled_from([None, 12]),
     "nope_dim": st.sampled_from([8, 12]),
     "v_dim": st.sampled_from([8, 12]),
-    "init": st.sampled_from(["normal_0.02", "normal_0.1", "normal_2e-2"]),
+    "init": st.sampled_from(["normal_0.02", "normal_0.1", "normal_2e-2", "depth_scaled_0.02", "mup_0.1", "small"]),
+    "mup_base_width": st.sampled_from([8, 256]),
+    "router_lr_multiplier": st.sampled_from([0, 0.1]),
+    "muon": st.sampled_from(
+        [
+            {},
+            {"momentum": 0.9},
+            {"ns_iters": 3, "ns_coefs": [3, -4.0, 2]},
+            {"stabilize_iters": 1, "stabilize_coefs": [2, -1.5, 0.5]},
+        ]
+    ),
     "seed": st.integers(0, 2**63 - 1),
     "betas": st.just([0.8, 0.95]),
     "lr_peak": st.just(1e-3),
@@ -119,6 +129,9 @@ SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "
 UNDRAWN = {
     "embedding.rope.negated": "latent layers would refuse it",
     "mixer.attention.attention_sinks.n_per_head": "only one sink a head has a meaning",
+    "training_hints.optimizer_groups": "its globs must fit the parameters",
+    "training_hints.optimizer_groups.muon": "its globs must fit the parameters",
+    "training_hints.optimizer_groups.adamw": "its globs must fit the parameters",
     "expect.parameters": "known after compiling only",
     "expect.active_parameters": "known after compiling only",
 }
@@ -205,7 +218,7 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     spec["layer_templates"] = {name: template(world, "let" in spec) for name in names}
     spec["layer_schedule"], layers = schedule(world, spec["layer_templates"])
     spec["head"] = head(world, spec["embedding"])
-    spec["training_hints"] = draw(some_of(blocks.HINTS))
+    spec["training_hints"] = hints(world, spec)
     spec["expect"] = expectations(world, layers)
     for name, fields in (
         ("meta", blocks.META),
@@ -215,6 +228,24 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
         if draw(st.booleans()):
             spec[name] = draw(some_of(fields))
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
+
+
+def hints(world: World, spec: Spec) -> Drawn:
+    """Training hints that go with each other."""
+    drawn: Drawn = world.draw(some_of(blocks.HINTS, without=("optimizer_groups",)))
+    tied = spec["head"].get("tie_weights", spec["embedding"].get("tie_word_embeddings", True))
+    if drawn.get("init") == "mup_0.1" and tied and not {"logit_scale", "logit_divisor"} & spec["head"].keys():
+        drawn["init"] = "small"
+    if drawn.get("init") == "mup_0.1":
+        drawn["mup_base_width"] = world.draw(VALUES["mup_base_width"])
+        drawn.pop("optimizer", None)
+    else:
+        drawn.pop("mup_base_width", None)
+    if drawn.get("optimizer") == "hybrid":
+        drawn["optimizer"] = "muon"
+    if drawn.get("optimizer") != "muon":
+        drawn.pop("muon", None)
+    return drawn
 
 
 @st.composite

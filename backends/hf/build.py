@@ -16,8 +16,8 @@ from eulerc.backends.hf.config_json import config_json, generation_config_json
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.file import modeling_files
 from eulerc.backends.hf.exchange import staged
-from eulerc.backends.hf.hints import hint_files
 from eulerc.backends.hf.tokenizer import TokenizerContract, TokenizerFiles, prepare
+from eulerc.backends.hf.training import training_files
 from eulerc.frontend.compose import Spec, flatten
 from eulerc.ir.core import Module
 from eulerc.ir.numbers import tensor_plan
@@ -101,7 +101,7 @@ def text_files(module: Module, origin: Origin, options: Options) -> dict[str, by
     files = modeling_files(model, ids, source_name, options.layout)
     files["config.json"] = config_json(model, ids, options.layout)
     files["generation_config.json"] = generation_config_json(ids)
-    files |= {name: text.encode() for name, text in hint_files(module, model).items()}
+    files |= {name: text.encode() for name, text in training_files(module, model).items()}
     files[source_name] = source.encode()
     files |= dict(tokenizer.files) if tokenizer is not None else {}
     files[PICTURE] = svg(module).encode()

@@ -21,6 +21,7 @@ BLOCKS = {"spec": "model", "tokenizer": "tokenizer_contract", "hints": "training
 
 SPELLED = {
     "model.init_std": "training_hints.init",
+    "model.mup_base": "training_hints.mup_base_width",
     "model.seed": "training_hints.seed",
     "embedding.dropout": "training_hints.dropout",
     "head.tied": "head.tie_weights",
@@ -97,7 +98,8 @@ def _model_values(module: Module, others: Sequence[str]) -> dict[str, Any]:
             values |= {SPELLED.get(key, key): value for key, value in _block_values(op)}
     hints = {f"training_hints.{name}": field.default for name, field in blocks.HINTS.items()}
     hints |= {key: values.pop(key) for key in hints if key in values}
-    return {**values, **hints, "training_hints.init": f"normal_{hints['training_hints.init']}"}
+    family = values.pop("model.init")
+    return {**values, **hints, "training_hints.init": f"{family}_{hints['training_hints.init']}"}
 
 
 def _block_values(op: Op) -> Iterator[tuple[str, Any]]:

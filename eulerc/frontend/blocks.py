@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from eulerc.frontend.hint_fields import HINTS as HINTS
 from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
@@ -137,20 +138,6 @@ HEAD: dict[str, Field] = {
         "norms stand after the additions.",
         None,
     ),
-}
-
-HINTS: dict[str, Field] = {
-    "init": Field(Text(), "`normal_STD`: normal with that standard deviation.", "normal_0.02"),
-    "dropout": Field(Number(0, 1), "Dropout on the embedding and on every sublayer's output, in training.", 0.0),
-    "checkpointing": Field(Flag(), "Train with gradient checkpointing.", False),
-    "seed": Field(Integer(0, 2**63 - 1), "Seed of the random weights.", 1234),
-    "router_aux_loss_coef": Field(Number(0), "Weight of the load-balancing loss where a template sets none.", 0.01),
-    "lr_peak": Field(POSITIVE, "Peak learning rate.", None),
-    "lr_floor_ratio": Field(Number(0, 1), "Final learning rate as a share of the peak.", None),
-    "betas": Field(ListOf(item=Number(0, below=1), minimum=2, maximum=2), "Adam's two decay rates.", None),
-    "weight_decay": Field(Number(0), "Decoupled weight decay.", None),
-    "grad_clip": Field(Number(0), "Norm that gradients are clipped to; 0 for none.", None),
-    "warmup_steps_ratio": Field(Number(0, 1), "Share of the steps that warm up.", None),
 }
 
 COMPATIBILITY: dict[str, Field] = {

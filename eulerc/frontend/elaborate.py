@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from attrs import evolve, frozen
@@ -13,6 +12,7 @@ from attrs import evolve, frozen
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
+from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.schedule import layers_of
 from eulerc.frontend.schema import Reader, meant_keys
@@ -24,7 +24,8 @@ from eulerc.ir.indexing import check_order
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
 
-INIT = re.compile(r"normal_(\d*\.?\d+(?:e-?\d+)?)")
+OF_MODEL = ("init", "mup_base_width", "seed", "dropout")
+"""Training hints that belong to other ops."""
 
 
 @frozen
@@ -78,7 +79,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
 
 def _judge(context: ModelContext, report: Report) -> None:
     """The rules of the model-wide blocks; a rule is silent about values that could not be read."""
-    for check in (check_model, check_embedding, check_head, check_logits, _check_init):
+    for check in (check_model, check_embedding, check_head, check_logits, check_init, check_optimizer):
         with suppress(UnreadError):
             check(context, report)
 
@@ -155,30 +156,8 @@ def identifier(name: str) -> str:
     return f"m{words}" if words[:1].isdigit() else words or "model"
 
 
-def _initializer_std(written: str) -> Decimal:
-    """The standard deviation of `normal_STD`; 0 if it names none."""
-    match = INIT.fullmatch(written)
-    try:
-        return Decimal(match.group(1)) if match else Decimal(0)
-    except InvalidOperation:
-        return Decimal(0)
-
-
-def _check_init(context: ModelContext, report: Report) -> None:
-    hints = context.hints
-    written = hints.value("init")
-    if not 0 < _initializer_std(written) <= 1:
-        report.error(
-            "E0208",
-            f"init {written!r} is not a distribution",
-            hints.where("init"),
-            "not `normal_STD`",
-            help="write normal_0.02",
-        )
-
-
 def _spec_op(context: ModelContext, read: _Blocks) -> Op:
-    model = context.model
+    model, start = context.model, start_of(read.hints.value("init"), int(context.d_model))
     attributes = {
         "name": model.get("name"),
         "family_hint": model.get("family_hint"),
@@ -186,7 +165,9 @@ def _spec_op(context: ModelContext, read: _Blocks) -> Op:
         "vocab_size": context.number("vocab_size"),
         "max_seq_len": model.get("max_seq_len"),
         "dtype": model.value("dtype"),
-        "init_std": str(_initializer_std(read.hints.value("init"))),
+        "init": start.family,
+        "init_std": str(start.deviation),
+        "mup_base": read.hints.get("mup_base_width"),
         "seed": read.hints.value("seed"),
         "target_params": model.get("target_params"),
     }
@@ -198,7 +179,7 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
     if read.tokenizer is not None:
         attributes = {name: read.tokenizer.value(name) for name in blocks.TOKENIZER}
         ops.append(Op("tokenizer", attributes=attributes, span=read.tokenizer.span, spans=read.tokenizer.spans))
-    hints = {name: value for name, value in read.hints.given.items() if name not in ("init", "seed", "dropout")}
+    hints = {name: value for name, value in read.hints.given.items() if name not in OF_MODEL}
     for name, given, values in (
         ("hints", hints, read.hints),
         ("expect", read.expect.given, read.expect),

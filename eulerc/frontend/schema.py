@@ -119,6 +119,7 @@ class Reader:
         return self.scalar(node, kind, path)
 
     def items(self, node: tree.Sequence, kind: ListOf, path: str, spans: dict[str, Span], key: str) -> Any:
+        spans.update({f"{key}[{index}]": item.span for index, item in enumerate(node.items)})
         values = [
             self.value(item, kind.item, f"{path}[{index}]", spans, f"{key}[{index}]")
             for index, item in enumerate(node.items)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from math import prod
 from string import ascii_uppercase
 from typing import Any
@@ -13,8 +12,8 @@ from attrs import evolve, frozen
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.numbers import schedule
+from eulerc.ir.starting import model_init
 from eulerc.ir.stats import statistics
-from eulerc.ir.tensors import Init
 from eulerc.viz.links import Link, links_of
 from eulerc.viz.text import one_line
 from eulerc.viz.words import number, rounded, size_words
@@ -185,7 +184,7 @@ def _range(values: list[Any]) -> Any:
 def _parameters(op: Op, module: Module) -> int:
     """Parameters of one op."""
     spec = module.one("spec")
-    tensors = definition(op.name).tensors(op, spec["d_model"], Init("normal", Decimal(spec["init_std"])))
+    tensors = definition(op.name).tensors(op, spec["d_model"], model_init(spec))
     return sum(prod(map(int, tensor.shape)) for tensor in tensors if not tensor.buffer)
 
 

@@ -310,7 +310,7 @@ class Yield(Definition):
 
 
 IMPLICIT: dict[str, dict[str, Any]] = {
-    "spec": {"family_hint": None, "target_params": None},
+    "spec": {"family_hint": None, "target_params": None, "init": "normal", "mup_base": None},
     "embedding": {
         "position_offset": 0,
         "wavelengths": "paper",

@@ -17,7 +17,11 @@ from eulerc.ir.text import MAX_CHARACTERS, MAX_DEPTH, MAX_ERRORS
 from eulerc.ir.verify import verify
 from tests.strategies_ir import modules
 
-PAGES = sorted((Path(__file__).parents[2] / "docs" / "errors").glob("E07*.md"))
+PAGES = [
+    page
+    for page in sorted((Path(__file__).parents[2] / "docs" / "errors").glob("E07*.md"))
+    if "```eir" in page.read_text(encoding="utf-8")
+]
 KNOWN_OPS = frozenset({"model", "template", "graph", "yield", "embed", "norm.rms", "add", "stack", "rope", "op"})
 
 few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,6 +15,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "num_hidden_layers": ("int", "Number of decoder layers."),
     "max_position_embeddings": ("int", "Longest sequence the model is meant for."),
     "initializer_range": ("float", "Standard deviation of the initial weights."),
+    "mup_base_width": ("int", "Width at which the deviation of the weights and the learning rate were chosen."),
     "num_attention_heads": ("int", "Query heads."),
     "num_key_value_heads": ("int", "Key/value heads."),
     "head_dim": ("int", "Width of a head, or of its rotating part."),
@@ -152,6 +153,8 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     values["num_hidden_layers"] = len(model.schedule)
     values["max_position_embeddings"] = spec["max_seq_len"]
     values["initializer_range"] = float(spec["init_std"])
+    if spec["mup_base"] is not None:
+        values["mup_base_width"] = spec["mup_base"]
     if "hidden_dropout" in fields:
         values["hidden_dropout"] = fields["hidden_dropout"]
     offset = next((op["offset"] for op in model.graph.ops if op.name in ABSOLUTE), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model, part_names
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, base_ops, lines, member
+from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.masks import masks, position_biases
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
@@ -39,7 +40,7 @@ def pretrained_class(model: Model) -> str:
         kept = _kept_in_float32(model)
         if kept:
             emitter.literal("_keep_in_fp32_modules_strict = ", kept)
-        _init_weights(emitter, model)
+        init_weights(emitter, model)
     return emitter.text()
 
 
@@ -69,51 +70,6 @@ def _recorded(emitter: Emitter, model: Model) -> None:
 
 def _one_or_list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"[{', '.join(names)}]"
-
-
-def _init_weights(emitter: Emitter, model: Model) -> None:
-    cases = _init_cases(model)
-    if not cases:
-        return
-    emitter.line()
-    emitter.line("@torch.no_grad()")
-    with emitter.indent("def _init_weights(self, module: nn.Module) -> None:"):
-        emitter.line("super()._init_weights(module)")
-        for index, (test, lines) in enumerate(cases):
-            with emitter.indent(f"{'elif' if index else 'if'} isinstance(module, {test}):"):
-                for line in lines:
-                    emitter.line(line)
-
-
-def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
-    cases = []
-    for op in model.module.all("class"):
-        inits = {str(op.symbol): {name: how for name, how in op.get("init", {}).items() if "." not in name}}
-        for part, name in part_names(op).items():
-            own = {key: how for key, how in op["init"].items() if key.startswith(f"{part}.")}
-            inits[name] = {key.removeprefix(f"{part}."): how for key, how in own.items()}
-        cases += [(name, [_init_line(*item) for item in own.items()]) for name, own in inits.items() if own]
-    if len(model.ropes) > 1:
-        body = [
-            "for label in module.rope_type:",
-            "    inv_freq, _ = module.compute_rope_parameters(label)",
-            '    init.copy_(getattr(module, f"{label}_inv_freq"), inv_freq)',
-            '    init.copy_(getattr(module, f"{label}_original_inv_freq"), inv_freq)',
-        ]
-        cases.append((f"{model.prefix}RotaryEmbedding", body))
-    return cases
-
-
-def _init_line(name: str, how: str) -> str:
-    """The call that sets a parameter: `zeros`, `ones`, `constant VALUE`, or `normal`.
-
-    After `normal` may stand the deviation, or the module's attribute that holds it.
-    """
-    kind, _, number = how.partition(" ")
-    if kind == "normal":
-        std = f"module.{number}" if number.isidentifier() else number
-        return f"init.normal_(module.{name}, mean=0.0, std={std or 'self.config.initializer_range'})"
-    return f"init.{kind}_(module.{name}{f', {number}' if number else ''})"
 
 
 def model_class(model: Model) -> str:

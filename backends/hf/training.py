@@ -1,39 +1,40 @@
-"""Training hints: `training_hints.json` with TrainingArguments' names, and a small helper that reads it."""
+"""Training hints: `training_hints.json` with TrainingArguments' names, and a `training.py` that reads it."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.file import COMPONENTS, pruned
+from eulerc.backends.hf.imports import ImportSet
+from eulerc.backends.hf.link import Request, link
+from eulerc.backends.hf.training_groups import ParameterGroups
 from eulerc.ir.core import Module
 
-HELPER = '''"""Training hints of {name}: arguments for transformers' Trainer, and parameter groups for its optimizer."""
-
+IMPORTS = ImportSet.parse(
+    """
 import json
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+import torch
 from torch import nn
+from transformers import TrainerCallback
+"""
+)
 
+DOC = '"""Training hints of {name}: arguments for transformers\' Trainer, and an optimizer with its groups."""'
 
+ARGUMENTS = '''
 def training_arguments() -> dict:
     """Keyword arguments for `transformers.TrainingArguments`."""
     return json.loads((Path(__file__).parent / "training_hints.json").read_text(encoding="utf-8"))
-
-
-def parameter_groups(model: nn.Module) -> list[dict]:
-    """Two groups: matrices decay, vectors (norms and biases) do not."""
-    decay = training_arguments().get("weight_decay", 0.0)
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return [
-        {{"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": decay}},
-        {{"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0}},
-    ]
 '''
 
-
 BIAS_UPDATE = '''
-
 class RouterBiasUpdate(TrainerCallback):
     """Balances experts by their routers' biases (Wang et al. 2024, algorithm 1), after every optimizer step.
 
@@ -67,6 +68,11 @@ class RouterBiasUpdate(TrainerCallback):
 '''
 
 
+def hints_of(module: Module) -> dict[str, Any]:
+    """The hints that were written, without those that other ops hold."""
+    return {name: value for op in module.all("hints") for name, value in op.attributes.items()}
+
+
 def training_arguments(hints: dict[str, Any]) -> dict[str, Any]:
     """The hints that were written, by TrainingArguments' names."""
     arguments: dict[str, Any] = {}
@@ -77,6 +83,8 @@ def training_arguments(hints: dict[str, Any]) -> dict[str, Any]:
         arguments["lr_scheduler_kwargs"] = {"min_lr_rate": hints["lr_floor_ratio"]}
     if "betas" in hints:
         arguments["adam_beta1"], arguments["adam_beta2"] = hints["betas"][:2]
+    if hints.get("optimizer") == "adamw":
+        arguments["optim"] = "adamw_torch"
     renamed = {
         "weight_decay": "weight_decay",
         "grad_clip": "max_grad_norm",
@@ -86,19 +94,28 @@ def training_arguments(hints: dict[str, Any]) -> dict[str, Any]:
     return arguments | {ours: hints[key] for key, ours in renamed.items() if key in hints}
 
 
-def hint_files(module: Module, model: Model) -> dict[str, str]:
+def training_files(module: Module, model: Model) -> dict[str, str]:
     """The two files, where the spec has hints or routers to balance; none otherwise."""
-    hints: dict[str, Any] = {}
-    for op in module.all("hints"):
-        hints.update(op.attributes)
+    hints = hints_of(module)
     arguments = training_arguments(hints)
+    groups = ParameterGroups.of(model, hints)
     corrections = [op["bias_correction"] for op in model.moe if op["bias_correction"] is not None]
-    if not arguments and not corrections:
+    if not (arguments or groups.are_special or corrections):
         return {}
-    helper = HELPER.format(name=model.prefix)
+    pieces, imports = [ARGUMENTS], IMPORTS
+    if groups.has_muon:
+        linked = link([Request(component="muon", names=("Muon",))], COMPONENTS)
+        imports = imports.merge(linked.imports)
+        pieces += [item.text for item in linked.definitions]
+    pieces.append(groups.text())
     if corrections:
-        helper = helper.replace(
-            "from torch import nn\n", "import torch\nfrom torch import nn\nfrom transformers import TrainerCallback\n"
-        )
-        helper += BIAS_UPDATE.format(**corrections[0])
-    return {"training_hints.json": json.dumps(arguments, indent=2, sort_keys=True) + "\n", "training.py": helper}
+        pieces.append(BIAS_UPDATE.format(**corrections[0]))
+    return {
+        "training_hints.json": json.dumps(arguments, indent=2, sort_keys=True) + "\n",
+        "training.py": _file(model, imports, pieces),
+    }
+
+
+def _file(model: Model, imports: ImportSet, pieces: Iterable[str]) -> str:
+    body = "\n\n\n".join(piece.strip("\n") for piece in pieces) + "\n"
+    return f"{DOC.format(name=model.prefix)}\n\n{pruned(imports, body).render().rstrip()}\n\n\n{body}"
