@@ -235,13 +235,14 @@ def json_schema() -> dict[str, Any]:
         "let": {"type": "object", "description": "Named numbers for ${let.NAME}."},
         **{name: object_schema(fields) for name, fields in BLOCKS.items()},
         "layer_templates": {"type": "object", "additionalProperties": template},
-        "layer_schedule": {"type": "array", "minItems": 1, "items": object_schema(blocks.ENTRY)},
+        "layer_schedule": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/entry"}},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "eulerc spec, schema version 1",
         "$defs": {
-            "expression": {"type": "string", "pattern": r"^\s*\$\{[^{}]*\}\s*$", "description": "An expression."}
+            "expression": {"type": "string", "pattern": r"^\s*\$\{[^{}]*\}\s*$", "description": "An expression."},
+            "entry": object_schema(blocks.ENTRY),
         },
         "type": "object",
         "properties": properties,

@@ -221,6 +221,21 @@ class Anything(Kind):
 
 
 @frozen
+class Entries(ListOf):
+    """Entries of a schedule within an entry of the schedule, which the schedule's owner reads."""
+
+    item: Kind = field(factory=lambda: Anything())
+    minimum: int = 1
+    title: ClassVar[str] = "list of entries"
+
+    def json_schema(self) -> dict[str, Any]:
+        return {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/entry"}}
+
+    def describe(self) -> str:
+        return self.title
+
+
+@frozen
 class Named(Kind):
     """Blocks by names that the spec gives them, which their owner reads."""
 

@@ -10,6 +10,7 @@ from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
+from eulerc.ir.layering import LAYERED, layered, runs
 from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
 
@@ -29,10 +30,27 @@ def layer_kind(op: Op) -> str | None:
 
 
 def schedule(module: Module) -> list[Op]:
-    """The template of every layer, in order."""
+    """The template of every layer that runs, in order: what has a cache slot each."""
     templates = {str(op.symbol): op for op in module.all("template")}
-    stack = next(op for op in module.one("graph").ops if op.name == "stack")
-    return [templates[str(name)] for name in stack["schedule"]]
+    return [templates[name] for name, _ in runs(layered(module.one("graph")))]
+
+
+def module_indices(module: Module) -> list[int]:
+    """For every layer that runs, the number of its module; modules are numbered in the order of their first run."""
+    return [number for _, number in runs(layered(module.one("graph")))]
+
+
+def distinct_layers(module: Module) -> list[Op]:
+    """The template of every module in `model.layers`."""
+    pairs = dict(zip(reversed(module_indices(module)), reversed(schedule(module)), strict=True))
+    return [pairs[number] for number in sorted(pairs)]
+
+
+def shares_modules(module: Module) -> bool:
+    """Whether some module runs more than once, or would with more steps of an integrator."""
+    numbers = module_indices(module)
+    is_integrated = any(op.get("method", "discrete") != "discrete" for op in layered(module.one("graph")))
+    return is_integrated or len(set(numbers)) < len(numbers)
 
 
 def layer_types(module: Module) -> list[str]:
@@ -141,8 +159,9 @@ def _declared_tensors(module: Module) -> Iterator[TensorPlan]:
     graph = module.one("graph")
     for index, op in enumerate(graph.ops):
         name = op.get("module") or definition(op.name).module_name
-        if op.name == "stack":
-            yield from _layer_tensors(module, width, std, dtype)
+        if op.name in LAYERED:
+            if op is layered(graph)[0]:
+                yield from _layer_tensors(module, width, std, dtype)
         elif name is not None and op.name != "unembed":
             path = f"model.{name}" if index < head_start(graph) else name
             yield from _module_tensors(op, path, width, std, dtype)
@@ -156,12 +175,12 @@ def _declared_tensors(module: Module) -> Iterator[TensorPlan]:
 
 def head_start(graph: Op) -> int:
     """The first op of the head: what stands behind the layers and the norm after them."""
-    is_base = [op.name == "stack" or definition(op.name).axis == "norm" for op in graph.ops]
+    is_base = [op.name in LAYERED or definition(op.name).axis == "norm" for op in graph.ops]
     return len(is_base) - is_base[::-1].index(True)
 
 
 def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
-    for index, template in enumerate(schedule(module)):
+    for index, template in enumerate(distinct_layers(module)):
         for op in template.ops:
             if op.get("module") is not None:
                 yield from _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)

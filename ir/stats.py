@@ -6,7 +6,7 @@ from typing import Any
 
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
-from eulerc.ir.numbers import schedule, tensor_plan
+from eulerc.ir.numbers import distinct_layers, schedule, tensor_plan
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
 
@@ -23,6 +23,7 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
         "model": spec["name"],
         "seq_len": int(length),
         "layers": len(schedule(module)),
+        "distinct_layers": len(distinct_layers(module)),
         "parameters": parameters(module),
         "weights": {"dtype": spec["dtype"], "bytes": weight_bytes(module)},
         "kv_cache": {"bytes_per_token": kv_bytes_per_token(module), "bytes_per_sequence": kv_bytes(module, length)},
@@ -67,7 +68,7 @@ def _ops_by_path(module: Module) -> dict[str, Op]:
     """The ops that use fewer elements than they have, by module path."""
     return {
         f"model.layers.{index}.{op['module']}": op
-        for index, template in enumerate(schedule(module))
+        for index, template in enumerate(distinct_layers(module))
         for op in template.ops
         if "experts" in op.attributes
     }

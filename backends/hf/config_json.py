@@ -25,6 +25,10 @@ def config_json(model: Model, ids: dict[str, int | None], layout: str) -> bytes:
     values = config_values(model, ids)
     if "block_types" in values:
         values["block_types"] = model.blocks
+    if "module_indices" in values:
+        values["module_indices"] = model.module_indices
+    if "integrator_steps" in values:
+        values["integrator_steps"] = model.integrator_steps
     if "layer_types" in values:
         values["layer_types"] = model.kinds
     content: dict[str, Any] = {

@@ -6,6 +6,7 @@ What it says of the serving engines was read from the transformers backends of v
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from math import gcd
 from typing import Any
@@ -17,7 +18,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.frontend.blocks import ENGINES
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import config_fields, schedule
+from eulerc.ir.numbers import config_fields, module_indices, schedule
 from eulerc.layers import layers_text
 
 NO, RESTRICTED, YES = "no", "restricted", "yes"
@@ -68,6 +69,9 @@ RULES: dict[str, Rule] = {
     "value_width": Rule("values of another width than keys", _both(NO, "the engine's cache has one width for both")),
     "norm_by_head": Rule(
         "a norm with weights for each head", _both(NO, "the engine puts a norm of one weight in its place")
+    ),
+    "repeats": Rule(
+        "a layer whose weights run several times", _both(NO, "the engine keeps one cache for an attention module")
     ),
     "latent": Rule(
         "latent attention",
@@ -200,6 +204,9 @@ def _traits(module: Module) -> dict[str, tuple[int, ...]]:
     for index, template in enumerate(schedule(module)):
         for trait in dict.fromkeys(_template_traits(template)):
             found.setdefault(trait, []).append(index)
+    repeated = Counter(module_indices(module))
+    runs = [layer for layer, number in enumerate(module_indices(module)) if repeated[number] > 1]
+    found |= {"repeats": runs} if runs else {}
     found |= {trait: [] for trait in _model_traits(module)}
     return {trait: tuple(found[trait]) for trait in RULES if trait in found}
 

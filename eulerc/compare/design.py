@@ -12,7 +12,7 @@ from eulerc.ir.compact import compact, complete
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Definition, definition, definitions
 from eulerc.ir.fields import Named
-from eulerc.ir.numbers import schedule
+from eulerc.ir.layering import LAYERED, evaluations, layered, pieces, runs
 
 Values = Mapping[str, Any]
 
@@ -57,8 +57,9 @@ class Design:
 def written_design(module: Module) -> Design:
     """The design of a module at stage `arch`, in the words of its spec."""
     module = complete(module)
-    model = _model_values(module, ("template", "schedule"))
-    order = [str(name) for name in module.one("schedule")["schedule"]]
+    ops = pieces(module.one("schedule"))
+    model = {**_model_values(module, ("template", "schedule")), **_layering(ops)}
+    order = [name for name, _ in runs(ops)]
     return _design(module, model, lambda template: _merged(map(_part_values, template.ops)), order)
 
 
@@ -67,9 +68,26 @@ def graph_design(module: Module) -> Design:
     module = complete(module)
     ropes = {str(op.symbol): op for op in module.all("rope")}
     model = _model_values(module, ("template", "graph", "rope", "class", "layer", "config"))
-    model |= _graph_values(module.one("graph"), ropes)
-    order = [str(op.symbol) for op in schedule(module)]
+    ops = layered(module.one("graph"))
+    model |= {**_graph_values(module.one("graph"), ropes), **_layering(ops)}
+    order = [name for name, _ in runs(ops)]
     return _design(module, model, lambda template: _graph_values(template, ropes), order)
+
+
+def _layering(ops: Sequence[Op]) -> Values:
+    """Which layers are one module, and what integrates layers."""
+    modules = [module for _, module in runs(ops)]
+    found: list[dict[str, Any]] = []
+    start = 0
+    for op in ops:
+        count = evaluations(op) * len(op["schedule"])
+        if op.name == "integrate":
+            numbers = {"type": op["method"], "steps": op["steps"], "output": op["output"]}
+            found.append({"layers": f"{start}-{start + count - 1}", **numbers})
+        start += count
+    shares = len(set(modules)) < len(modules)
+    values = {"layer_schedule[].share": modules if shares else None, "layer_schedule[].integrator": found or None}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _design(module: Module, model: Values, read: Callable[[Op], Values], order: list[str]) -> Design:
@@ -170,7 +188,7 @@ def _merged(parts: Iterable[Iterable[tuple[str, Any]]]) -> Values:
 
 def _graph_values(holder: Op, ropes: Mapping[str, Op]) -> Values:
     """The keys of the ops of a graph, and how they are wired."""
-    ops = [op for op in holder.ops if op.name not in ("yield", "stack")]
+    ops = [op for op in holder.ops if op.name not in ("yield", *LAYERED)]
     values = dict(_merged(_node_values(op, ropes) for op in ops))
     return {**values, f"{holder.name}.wiring": _wiring(holder)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from eulerc.frontend.hint_fields import HINTS as HINTS
-from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Field, Flag, Integer, ListOf, Number, Text
+from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Entries, Field, Flag, Integer, ListOf, Number, Text
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
 from eulerc.ir.ops.grouped_rms_norm import GroupedRMSNorm
@@ -228,13 +228,54 @@ RESIDUAL: dict[str, Field] = {
 PATTERN_ITEM = Either(
     kinds=(
         Text(),
-        Block(fields={"template": Field(Text(), "Template."), "repeat": Field(Integer(maximum=4096), "Times.", 1)}),
+        Block(
+            fields={
+                "template": Field(Text(), "Template."),
+                "repeat": Field(Integer(maximum=4096), "Times.", 1),
+                "share": Field(Text(maximum=64), "Name of the block that these layers are.", None),
+            }
+        ),
     )
 )
+
+LOOP: dict[str, Field] = {
+    "times": Field(Integer(maximum=4096), "How many times the layers run, with the same weights each time."),
+    "body": Field(Entries(), "The layers: entries with template, pattern or loop."),
+}
+
+INTEGRATOR: dict[str, Field] = {
+    "type": Field(
+        Choice(
+            meanings={
+                "discrete": "no integration: the body `steps` times, with weights of its own each time",
+                "ode_euler": "Euler's method: x + f(x) / steps, one evaluation a step",
+                "ode_rk4": "the classical Runge-Kutta method, four evaluations a step",
+            }
+        ),
+        "How x' = f(x) = body(x) - x is integrated from time 0 to 1, with the same weights in every step.",
+    ),
+    "steps": Field(Integer(maximum=4096), "Steps of equal size."),
+    "body": Field(Either(kinds=(Text(), Entries())), "A template, or entries with template, pattern or loop."),
+    "output": Field(
+        Choice(
+            meanings={
+                "token": "the integrated state goes on as the stream",
+                "hidden": "the integrated state is a hidden state beside the stream, and is added to it",
+            }
+        ),
+        "What the layers behind read.",
+        "token",
+    ),
+}
 
 ENTRY: dict[str, Field] = {
     "template": Field(Text(), "Template of the run.", None),
     "pattern": Field(ListOf(item=PATTERN_ITEM, minimum=1), "Templates that alternate.", None),
+    "loop": Field(Block(fields=LOOP), "Layers that run several times with the same weights.", None),
+    "integrator": Field(Block(fields=INTEGRATOR), "Layers as the right-hand side of a differential equation.", None),
+    "share": Field(
+        Text(maximum=64), "Name of the one block that all layers of this run are, and of every run of that name.", None
+    ),
     "repeat": Field(Integer(maximum=4096), "How many times the template or the pattern runs.", 1),
     "layers": Field(Integer(maximum=4096), "Length of the run in layers; the pattern is cut where it ends.", None),
     "with": Field(Anything(), "Values for the template's parameters.", None),

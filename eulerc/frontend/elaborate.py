@@ -13,16 +13,17 @@ from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
+from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
-from eulerc.frontend.schedule import layers_of
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
-from eulerc.ir.core import Block, Module, Op, Symbol
+from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.indexing import check_order
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.span import Span
 
 OF_MODEL = ("init", "mup_base_width", "seed", "dropout")
 """Training hints that belong to other ops."""
@@ -57,11 +58,13 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     transform = _transform(read.head, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
-    layers = layers_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
-    names = templates.instances_of(layers)
-    templates.check_unused({layer.template for layer in layers})
+    laid = schedule_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
+    instances = templates.instances_of(laid.distinct, laid.runs)
+    names = [instances[module] for module in laid.modules]
+    templates.check_unused({layer.template for layer in laid.layers})
     check_together(templates.ops(), context, report)
     check_order([templates.op(name) for name in names if name is not None], report)
+    check_runs(laid, [None if name is None else templates.op(name) for name in names], report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)
@@ -71,7 +74,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         *_optional_ops(read, reader),
         _embedding_op(context, embedding_norm),
         *templates.ops(),
-        Op("schedule", attributes={"schedule": schedule}, span=entries["layer_schedule"].value.span),
+        _schedule_op(schedule, laid, entries["layer_schedule"].value.span),
         _head_op(context, templates.op(schedule[-1]), head_norm, transform),
     )
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
@@ -190,6 +193,21 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
     if reader.extensions:
         ops.append(Op("extensions", attributes={"keys": reader.extensions}))
     return ops
+
+
+def _schedule_op(schedule: list[Symbol], laid: Schedule, span: Span) -> Op:
+    """The templates of the layers; which of them are one module, and where an integrator runs them."""
+    shares = len(laid.distinct) < len(laid.layers)
+    integrators: list[Attribute] = [
+        {"first": item.first, "layers": item.count, "method": item.method, "steps": item.steps, "output": item.output}
+        for item in laid.integrators
+    ]
+    attributes: dict[str, Attribute] = {
+        "schedule": list(schedule),
+        "modules": list(laid.modules) if shares else None,
+        "integrators": integrators,
+    }
+    return Op("schedule", attributes=attributes, span=span)
 
 
 def _own_norm(values: Values, context: ModelContext, report: Report) -> Op | None:

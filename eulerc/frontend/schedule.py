@@ -1,9 +1,9 @@
-"""The layer schedule: runs, patterns, overrides of runs and of single layers, laid out layer by layer."""
+"""One run of the layer schedule: its templates or pattern, its overrides, those of single layers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, cycle, islice, repeat
 from typing import Any
 
@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.diagnostics.suggest import closest
-from eulerc.frontend import blocks, tree
+from eulerc.frontend import tree
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import resolve
 from eulerc.frontend.schema import Reader, plain
@@ -22,65 +22,47 @@ MAX_LAYERS = 4096
 OF_LAYERS = ("with", "override", "override_at")
 """Keys of a run whose expressions may use the index of the layer."""
 
+NESTED = ("loop", "integrator")
+"""Keys of an entry that hold further entries, each of which is evaluated by itself."""
+
 RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
 
 
 @frozen
 class Layer:
-    """One layer: its template, the template's parameters, and what replaces keys of it."""
+    """One layer: its template, the template's parameters, and what replaces keys of it.
+
+    `index` counts the layers that run before it does for the first time. `share` names the block that it is, if others
+    are the same.
+    """
 
     index: int
     template: str
     span: Span
     parameters: tree.Mapping | None = None
     overrides: tuple[tree.Mapping, ...] = ()
+    share: str | None = None
 
 
-def layers_of(
-    node: tree.Node | None, templates: Iterable[str] | None, environment: Environment, reader: Reader
-) -> list[Layer]:
-    """Every layer of the schedule, in order; errors are reported. `templates` is None if nobody knows their names.
-
-    Behind a run of unknown length nobody knows the numbers of the layers, so overrides of single layers are not judged.
-    """
-    if node is None:
-        return []
-    if not isinstance(node, tree.Sequence) or not node.items:
-        reader.diagnostics.error(
-            "E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`"
-        )
-        return []
-    known = None if templates is None else tuple(templates)
-    layers: list[Layer] = []
-    numbered = True
-    for position, item in enumerate(node.items):
-        item = _evaluated(item, lambda key: key not in OF_LAYERS, environment, reader.diagnostics)
-        run = _Run(item, f"layer_schedule[{position}]", known, environment, reader, numbered).layers(len(layers))
-        numbered &= run is not None
-        layers += run or []
-        if len(layers) > MAX_LAYERS:
-            reader.diagnostics.error(
-                "E0502", f"more than {MAX_LAYERS} layers", item.span, "this run goes beyond", help="repeat less"
-            )
-            return []
-    return layers
-
-
-def _evaluated(
+def evaluated(
     node: tree.Node, wanted: Callable[[str], bool], environment: Environment, diagnostics: Diagnostics
 ) -> tree.Node:
     """A mapping with the values of the expressions under `wanted` keys; those under others may differ by layer."""
     if not isinstance(node, tree.Mapping):
         return node
-    entries = (
-        evolve(entry, value=resolve(entry.value, environment, diagnostics)) if wanted(entry.key) else entry
-        for entry in node
-    )
-    return tree.Mapping(tuple(entries), node.span)
+
+    def value(entry: tree.Entry) -> tree.Node:
+        if entry.key in NESTED:
+            return evaluated(entry.value, lambda key: key != "body", environment, diagnostics)
+        return resolve(entry.value, environment, diagnostics) if wanted(entry.key) else entry.value
+
+    return tree.Mapping(tuple(evolve(entry, value=value(entry)) for entry in node), node.span)
 
 
 @frozen
-class _Run:
+class Run:
+    """An entry that lists layers. `numbered` says whether the number of its first layer is known."""
+
     node: tree.Node
     path: str
     templates: tuple[str, ...] | None
@@ -88,9 +70,8 @@ class _Run:
     reader: Reader
     numbered: bool
 
-    def layers(self, start: int) -> list[Layer] | None:
+    def layers(self, values: Values, start: int) -> list[Layer] | None:
         """The layers of the run, one more than a model may have at most; None if their number is unknown."""
-        values = self.reader.block(self.node, blocks.ENTRY, self.path, self.node.span)
         try:
             names = self.cut(values) if isinstance(self.node, tree.Mapping) else None
         except UnreadError:
@@ -101,7 +82,8 @@ class _Run:
             return None
         overrides = (override,) if override is not None else ()
         layers = [
-            Layer(start + offset, name, self.node.span, parameters, overrides) for offset, name in enumerate(names)
+            Layer(start + offset, name, self.node.span, parameters, overrides, share)
+            for offset, (name, share) in enumerate(names)
         ]
         return self.single(layers, start)
 
@@ -112,9 +94,10 @@ class _Run:
             return None
         return node
 
-    def names(self, values: Values) -> Iterator[str] | None:
-        """The templates of one round of the run."""
+    def names(self, values: Values) -> Iterator[tuple[str, str | None]] | None:
+        """The templates of one round of the run, each with the name of the block that the layer is."""
         template, pattern = values.get("template"), values.get("pattern")
+        shared = values.get("share")
         if (template is None) == (pattern is None):
             self.reader.diagnostics.error(
                 "E0503",
@@ -126,12 +109,13 @@ class _Run:
             return None
         if template is not None:
             self.check_known(template, values.where("template"))
-            return iter((template,))
+            return iter(((template, shared),))
         items = [item if isinstance(item, dict) else {"template": item} for item in pattern]
         for index, item in enumerate(items):
             place = f"pattern[{index}]"
             self.check_known(item["template"], values.spans.get(f"{place}.template", values.where(place)))
-        return chain.from_iterable(repeat(item["template"], item.get("repeat", 1)) for item in items)
+        pairs = (((item["template"], item.get("share", shared)), item.get("repeat", 1)) for item in items)
+        return chain.from_iterable(repeat(pair, times) for pair, times in pairs)
 
     def check_known(self, name: str, span: Span) -> None:
         if self.templates is None or name in self.templates:
@@ -145,8 +129,8 @@ class _Run:
             help=f"did you mean {suggestion}?" if suggestion else f"there are {', '.join(self.templates) or 'none'}",
         )
 
-    def cut(self, values: Values) -> list[str] | None:
-        """The run's templates: `repeat` rounds, or as many layers as `layers` says."""
+    def cut(self, values: Values) -> list[tuple[str, str | None]] | None:
+        """The run's layers: `repeat` rounds, or as many layers as `layers` says."""
         found = self.names(values)
         length = values.get("layers")
         if found is None:
@@ -168,7 +152,7 @@ class _Run:
         """Adds the overrides of single layers."""
         node = self.node.get("override_at") if isinstance(self.node, tree.Mapping) else None
         for item in node.items if isinstance(node, tree.Sequence) and self.numbered else ():
-            item = _evaluated(item, "layers".__eq__, self.environment, self.reader.diagnostics)
+            item = evaluated(item, "layers".__eq__, self.environment, self.reader.diagnostics)
             chosen, override = self.chosen(item, start, start + len(layers))
             layers = [
                 evolve(layer, overrides=(*layer.overrides, override)) if layer.index in chosen else layer

@@ -73,9 +73,9 @@ class Templates:
                     )
                 self._lower(name, Layer(0, name, body.span), body, "no layer")
 
-    def instances_of(self, layers: list[Layer]) -> list[str | None]:
-        """The name of the instance for every layer; None where it has errors."""
-        self._layer_count = len(layers)
+    def instances_of(self, layers: list[Layer], count: int) -> list[str | None]:
+        """The name of the instance for every layer; None where it has errors. `count` layers run in all."""
+        self._layer_count = count
         groups: dict[Any, list[Layer]] = {}
         for layer in layers:
             if layer.template in self.bodies:

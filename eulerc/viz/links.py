@@ -16,6 +16,10 @@ LEVEL = 14.0
 """Height of one bracket over the cells."""
 
 
+APART = 3
+"""Up to so many layers whose weights others share have a level of brackets each."""
+
+
 @frozen
 class Link:
     """The layers `takers` use what layer `giver` has for the attribute `name`."""
@@ -49,6 +53,17 @@ def _links(name: str, layers: Sequence[Op]) -> Iterator[Link]:
         elif any(value not in (None, False, SHARED) for value in values):
             giver = index
     return (Link(name, giver, tuple(found)) for giver, found in takers.items())
+
+
+def weight_links(modules: Sequence[int]) -> Iterator[Link]:
+    """Layers that run with the weights of an earlier one; where that is so of many, on one level."""
+    runs: dict[int, list[int]] = {}
+    for index, module in enumerate(modules):
+        runs.setdefault(module, []).append(index)
+    shared = [found for found in runs.values() if len(found) > 1]
+    for first, *others in shared:
+        name = f"weights_of_layer_{first}" if len(shared) <= APART else "weights"
+        yield Link(name, first, tuple(others))
 
 
 def levels_of(links: Iterable[Link]) -> list[str]:

@@ -32,7 +32,7 @@ def mermaid(module: Module) -> str:
 def _spine(picture: Picture) -> Iterator[str]:
     """From the token ids through the layers to the logits."""
     numbers = "<br/>".join(f"{_plain(label)}: {_plain(value)}" for label, value in picture.numbers)
-    yield f'  numbers["{numbers}"]'
+    yield f'  numbers["{"<br/>".join((numbers, *map(_plain, picture.integrators)))}"]'
     letters = [kind.letter for kind in picture.kinds]
     texts = [letters[kind] for kind in picture.depth]
     labels = [

@@ -11,10 +11,12 @@ from attrs import evolve, frozen
 
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import schedule
+from eulerc.ir.layering import LAYERED, evaluations, layered
+from eulerc.ir.numbers import module_indices, schedule
 from eulerc.ir.starting import model_init
 from eulerc.ir.stats import statistics
-from eulerc.viz.links import Link, links_of
+from eulerc.layers import layers_text
+from eulerc.viz.links import Link, links_of, weight_links
 from eulerc.viz.text import one_line
 from eulerc.viz.words import number, rounded, size_words
 
@@ -60,6 +62,7 @@ class Picture:
     name: str
     about: str
     numbers: tuple[tuple[str, str], ...]
+    integrators: tuple[str, ...]
     before: tuple[Op, ...]
     after: tuple[Op, ...]
     kinds: tuple[Kind, ...]
@@ -77,7 +80,7 @@ def picture_of(module: Module) -> Picture:
     spec, graph = module.one("spec"), module.one("graph")
     assert graph.body is not None
     ops = [op for op in _without_dropout(graph.body).ops if op.name != "yield"]
-    stack = next(index for index, op in enumerate(ops) if op.name == "stack")
+    stacks = [index for index, op in enumerate(ops) if op.name in LAYERED]
     groups = _groups(module)
     order = [str(template.symbol) for template in schedule(module)]
     depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
@@ -87,12 +90,13 @@ def picture_of(module: Module) -> Picture:
         name=one_line(str(spec["name"])),
         about=one_line(about, 400),
         numbers=tuple(_numbers(module)),
-        before=tuple(ops[:stack]),
-        after=tuple(ops[stack + 1 :]),
+        integrators=tuple(_integrators(graph)),
+        before=tuple(ops[: stacks[0]]),
+        after=tuple(ops[stacks[-1] + 1 :]),
         kinds=kinds,
         depth=depth,
         ropes={str(op.symbol): op for op in module.all("rope")},
-        links=links_of(schedule(module)),
+        links=(*links_of(schedule(module)), *weight_links(module_indices(module))),
     )
 
 
@@ -195,7 +199,9 @@ def _numbers(module: Module) -> Iterator[tuple[str, str]]:
     yield "parameters", rounded(parameters["total"])
     if parameters["active"] != parameters["total"]:
         yield "active a token", rounded(parameters["active"])
-    yield "layers", number(found["layers"])
+    repeats = found["distinct_layers"] != found["layers"]
+    distinct = f" ({number(found['distinct_layers'])} distinct)" if repeats else ""
+    yield "layers", number(found["layers"]) + distinct
     yield "hidden size", number(spec["d_model"])
     yield "vocabulary", number(spec["vocab_size"])
     yield "context", number(spec["max_seq_len"])
@@ -204,3 +210,20 @@ def _numbers(module: Module) -> Iterator[tuple[str, str]]:
     if found["state"]["bytes_per_sequence"]:
         yield "state a sequence", size_words(found["state"]["bytes_per_sequence"])
     yield f"weights, {spec['dtype']}", size_words(found["weights"]["bytes"])
+
+
+METHODS = {"ode_euler": "Euler's method", "ode_rk4": "Runge and Kutta's method", "discrete": "one after the other"}
+"""The methods of integrators in words."""
+
+
+def _integrators(graph: Op) -> Iterator[str]:
+    """What integrates layers, and which, in words."""
+    start = 0
+    for op in layered(graph):
+        end = start + len(op["schedule"]) * evaluations(op)
+        if op.name == "integrate":
+            added = ", added to the stream" if op.get("output") == "hidden" else ""
+            steps = "" if op["method"] == "discrete" else f", {number(op['steps'])} steps"
+            where = layers_text(tuple(range(start, end)))
+            yield f"{where}: {METHODS[op['method']]}{steps}{added}"
+        start = end

@@ -14,6 +14,8 @@ WIDTH = 1200.0
 MARGIN = 32.0
 INNER = WIDTH - 2 * MARGIN
 SPACE = 20.0
+SHOWN = 4
+"""Integrators that the title names."""
 
 
 def svg(module: Module) -> str:
@@ -31,7 +33,8 @@ def description(picture: Picture) -> str:
     """The picture in words, for readers who do not see it."""
     numbers = ", ".join(f"{label} {value}" for label, value in picture.numbers)
     blocks = "; ".join(f"{kind.letter} is {kind.name}, {layers_text(kind.layers)}" for kind in picture.kinds)
-    return f"{numbers}. Blocks: {blocks}."
+    integrators = f" Integrators: {'; '.join(picture.integrators)}." if picture.integrators else ""
+    return f"{numbers}. Blocks: {blocks}.{integrators}"
 
 
 def _title(canvas: Canvas, picture: Picture) -> float:
@@ -42,6 +45,9 @@ def _title(canvas: Canvas, picture: Picture) -> float:
     for line in list(wrapped(picture.about.split(), 14, INNER, " "))[:2]:
         y += 22
         canvas.text(MARGIN, y, line, 14, fill=SOFT_INK)
+    for line in picture.integrators[:SHOWN]:
+        y += 22
+        canvas.text(MARGIN, y, cut(line, 14, INNER), 14, fill=SOFT_INK)
     y += 34
     return _tiles(canvas, picture, y) + 26
 

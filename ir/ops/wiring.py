@@ -290,10 +290,14 @@ class Dropout(_Elementwise):
 
 @register
 class Stack(_Elementwise):
-    """The layers, one after the other, by the names of their templates."""
+    """The layers, one after the other, by the names of their templates.
+
+    `modules` numbers their modules in the whole model, where layers share some; None where each has one of its own.
+    """
 
     name = "stack"
     portable = True
+    implicit = {"modules": None}
 
 
 @register
@@ -319,6 +323,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
         "width": None,
         "dropout": 0.0,
     },
+    "schedule": {"modules": None, "integrators": []},
     "class": {"init": {}, "parts": []},
     "head": {
         "bias": False,
@@ -355,7 +360,7 @@ for _name, _stages, _doc in (
     ("extensions", EVERYWHERE, "Keys for plugins, handed on."),
     ("embedding", frozenset({"arch"}), "The embedding block."),
     ("head", frozenset({"arch"}), "The head block."),
-    ("schedule", frozenset({"arch"}), "The templates of all layers, in order."),
+    ("schedule", frozenset({"arch"}), "The templates of all layers, in order, and what runs them otherwise."),
     ("template", EVERYWHERE, "A layer: parts at stage arch, a graph after."),
     ("graph", GRAPH, "From token ids to logits."),
     ("rope", GRAPH, "A rotary table that layers share."),

@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.layering import pieces
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
@@ -207,7 +208,8 @@ def _graph(module: Module) -> Op:
     spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
     builder = GraphBuilder(Value("input_ids", TensorType(("b", "t"), "int64")))
     stream = _embed(builder, spec, embedding)
-    stream = builder.add(Op("stack"), (stream,), "hidden_states", schedule=module.one("schedule")["schedule"])
+    for op in pieces(module.one("schedule")):
+        stream = builder.add(op, (stream,), "hidden_states")
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
     for transform in (op for op in head.ops if op.name == "head_transform"):

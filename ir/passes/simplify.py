@@ -11,11 +11,12 @@ from attrs import evolve
 
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.layering import layered
 
 
 def simplify(module: Module) -> Module:
     """The module without redundant ops and unused templates."""
-    used = set(next(op for op in module.one("graph").ops if op.name == "stack")["schedule"])
+    used = {name for op in layered(module.one("graph")) for name in op["schedule"]}
     ops = []
     for op in module.model.ops:
         if op.name == "template" and op.symbol not in used:

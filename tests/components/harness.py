@@ -94,6 +94,7 @@ DEFAULTS: dict[str, Any] = {
     "dynamic_mask_bias": False,
     "keep_window_size": 4,
     "hands_on": False,
+    "shared_module": False,
     "lambda_init": None,
     "lambda_std_dev": 0.1,
     "difference_norm_eps": 1e-5,

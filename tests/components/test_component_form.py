@@ -34,6 +34,14 @@ def test_component_imports_only_what_a_generated_file_may(path):
     assert not any(name.startswith("transformers.models") for name in names)
 
 
+@EVERY_FILE
+def test_what_keeps_state_keeps_it_in_the_slot_that_a_repeated_module_is_told(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    own = {call for call in calls if call.startswith("past_key_values.") and "self.layer_idx" in call}
+    assert {call.replace("self.layer_idx", "cache_slot") for call in own} <= calls
+
+
 def aliases(node: ast.Import) -> list[str]:
     return [alias.name for alias in node.names]
 

@@ -80,6 +80,7 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
         "position_embeddings": tables,
         "attention_mask": causal_mask(torch.float32),
         "position_ids": torch.arange(LENGTH)[None],
+        "cache_slot": 0,
     }
 
 
@@ -140,8 +141,11 @@ def eager_slot(facts: Facts) -> dict[str, tuple[str, str]]:
     return {"eager_attention_forward": ("eager_attention", name)}
 
 
-def without_rope(facts: Facts) -> set[str]:
-    return set() if facts["rope"] else {"position_embeddings"}
+def untaken(facts: Facts) -> set[str]:
+    """What attention does not take without a rope, and where its module runs once."""
+    return {
+        name for name, taken in (("position_embeddings", "rope"), ("cache_slot", "shared_module")) if not facts[taken]
+    }
 
 
 ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
@@ -151,6 +155,7 @@ ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
     "attn_logit_softcapping": (None, 3.0),
     "attention_multiplier": (None, 0.3),
     "score_dtype": ("model", "float32"),
+    "shared_module": FLAG,
 }
 OPTION_FACTS: dict[str, tuple[Any, ...]] = {
     "query_bias": FLAG,
@@ -335,7 +340,7 @@ CASES = (
         },
         legal=options_agree,
         filled=eager_slot,
-        dropped=without_rope,
+        dropped=untaken,
         differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
     ),
     Case(
@@ -358,7 +363,7 @@ CASES = (
         slots={"LatentNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
         legal=latent_is_legal,
         filled=latent_slots,
-        dropped=lambda facts: without_rope(facts) | (set() if facts["indexer"] == "shared" else {"index_mask"}),
+        dropped=lambda facts: untaken(facts) | (set() if facts["indexer"] == "shared" else {"index_mask"}),
         config=lambda facts: {"v_head_dim": 6, **({"rope_parameters": YARN} if facts["rope_mscale"] else {})},
         differing={"kv_lora_rank": 20, "v_head_dim": 12, "num_attention_heads": 2},
     ),
@@ -369,7 +374,7 @@ CASES = (
         ATTENTION_FACTS | {"lambda_init": (None, 0.4)},
         slots={"DifferenceNorm": NORMS, "apply_rotary_pos_emb": ROTATIONS},
         filled=eager_slot,
-        dropped=without_rope,
+        dropped=untaken,
         differing={"num_attention_heads": 2, "head_dim": 16},
     ),
     Case(
@@ -380,7 +385,7 @@ CASES = (
         slots={"QKNorm": RMS_NORMS, "apply_rotary_pos_emb": ROTATIONS},
         legal=lambda facts: not facts["norm_after_rope"] or (facts["rope"] and facts["qk_norm"] is not None),
         filled=eager_slot,
-        dropped=without_rope,
+        dropped=untaken,
         differing={"num_key_value_heads": 1, "head_dim": 16, "num_attention_experts_per_tok": 3},
     ),
     Case(
@@ -402,9 +407,9 @@ CASES = (
         "indexer",
         "Indexer",
         indexer_inputs,
-        {"rope": FLAG},
+        {"rope": FLAG, "shared_module": FLAG},
         slots={"apply_index_rotary_pos_emb": ROTATIONS},
-        dropped=without_rope,
+        dropped=untaken,
         config=lambda facts: {"q_lora_rank": 10},
         differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
     ),
@@ -716,7 +721,8 @@ def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     layers = [DynamicIndexedLayer(), DynamicIndexedLayer()]
     cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
-    return [item for item in (output if isinstance(output, tuple) else (output,)) if item is not None]
+    written = torch.tensor([layer.is_initialized for layer in layers])
+    return [item for item in (*(output if isinstance(output, tuple) else (output,)), written) if item is not None]
 
 
 @torch.no_grad()

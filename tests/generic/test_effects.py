@@ -69,6 +69,16 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
+    ("layer_schedule", "loop"): {
+        ("layer_schedule", "template"): None,
+        ("layer_schedule", "repeat"): None,
+        ("layer_schedule", "loop"): {"times": 2, "body": [{"template": "block"}]},
+    },
+    ("layer_schedule", "integrator"): {
+        ("layer_schedule", "template"): None,
+        ("layer_schedule", "repeat"): None,
+        ("layer_schedule", "integrator"): {"type": "ode_euler", "steps": 4, "body": "block"},
+    },
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
     ("mixer", "attention", "indexer"): {(*TEMPLATE, "mixer", "attention", "mla"): MLA},
     ("norm", "output"): {(*TEMPLATE, "norm", "position"): "sandwich"},
@@ -126,6 +136,21 @@ VALUES: dict[str, list[Any]] = {
     "override": [{"norm": {"eps": 0.5}}],
     "override_at": [[{"layers": "1", "attention": {"window": 5}}]],
     "layers": [4, 2],
+    "share": ["one"],
+    "loop": [
+        {"times": 3, "body": [{"template": "block"}]},
+        {"times": 2, "body": [{"template": "other"}]},
+        {"times": 2, "body": [{"template": "block", "repeat": 2}]},
+    ],
+    "integrator": [
+        {"type": "ode_euler", "steps": 3, "body": "block"},
+        {"type": "ode_euler", "steps": 4, "body": "other"},
+        {"type": "ode_euler", "steps": 4, "body": [{"template": "block"}, {"template": "other"}]},
+        {"type": "ode_euler", "steps": 4, "body": "block", "output": "hidden"},
+        {"type": "ode_rk4", "steps": 1, "body": "block"},
+        {"type": "discrete", "steps": 4, "body": "block"},
+        {"type": "discrete", "steps": 4, "body": "block", "output": "hidden"},
+    ],
     "mla": [
         MLA,
         {**MLA, "q_rank": None},

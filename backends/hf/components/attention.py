@@ -127,6 +127,7 @@ class Attention(nn.Module):
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None,
         past_key_values: Cache | None = None,
+        cache_slot: int = 0,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         input_shape = hidden_states.shape[:-1]
@@ -197,7 +198,10 @@ class Attention(nn.Module):
             else:
                 query_states = (query_states * temperature).to(query_states.dtype)
         if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+            if self.config.shared_module:
+                key_states, value_states = past_key_values.update(key_states, value_states, cache_slot)
+            else:
+                key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
         if self.config.dynamic_mask:
             attention_mask = self.dynamic_mask(value_states, attention_mask, query_states.shape[2])
 

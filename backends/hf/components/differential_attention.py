@@ -73,6 +73,7 @@ class DifferentialAttention(nn.Module):
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None,
         past_key_values: Cache | None = None,
+        cache_slot: int = 0,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         input_shape = hidden_states.shape[:-1]
@@ -86,7 +87,10 @@ class DifferentialAttention(nn.Module):
             cos, sin = position_embeddings
             query_states, key_states = apply_rotary_pos_emb(query_states, key_states, cos, sin)
         if past_key_values is not None:
-            key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
+            if self.config.shared_module:
+                key_states, value_states = past_key_values.update(key_states, value_states, cache_slot)
+            else:
+                key_states, value_states = past_key_values.update(key_states, value_states, self.layer_idx)
         # Both heads of a pair read the values of both: (batch, kv heads, length, 2 * head_dim)
         value_states = torch.cat(value_states.chunk(2, dim=1), dim=-1).repeat(1, 2, 1, 1)
 

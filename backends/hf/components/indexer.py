@@ -36,6 +36,7 @@ class Indexer(nn.Module):
         hidden_states: torch.Tensor,
         attention_mask: torch.Tensor,
         past_key_values: Cache | None = None,
+        cache_slot: int = 0,
         position_embeddings: tuple[torch.Tensor, ...] = (),
     ) -> torch.Tensor:
         """Narrows a mask (batch, 1, length, key length), boolean or additive, to the best keys of every query.
@@ -55,7 +56,10 @@ class Indexer(nn.Module):
             key_states = torch.cat((k_rot, k_pass), dim=-1)
         key_states = key_states.squeeze(1)
         if past_key_values is not None:
-            key_states = past_key_values.update_indexer(key_states, self.layer_idx)
+            if self.config.shared_module:
+                key_states = past_key_values.update_indexer(key_states, cache_slot)
+            else:
+                key_states = past_key_values.update_indexer(key_states, self.layer_idx)
 
         # One score a head, (batch, heads, length, key length), then their weighted sum: in float32 whatever the dtype
         scores = torch.matmul(query_states.float(), key_states.float().transpose(-1, -2).unsqueeze(1)) * self.scaling

@@ -117,6 +117,7 @@ class LatentAttention(nn.Module):
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None,
         past_key_values: Cache | None = None,
+        cache_slot: int = 0,
         index_mask: torch.Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[torch.Tensor | None, ...]:
@@ -159,7 +160,10 @@ class LatentAttention(nn.Module):
 
         # The cache is read and written while keys and values are still compressed
         if past_key_values is not None:
-            kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
+            if self.config.shared_module:
+                kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, cache_slot)
+            else:
+                kv_nope, k_rot = past_key_values.update(kv_nope, k_rot, self.layer_idx)
         key_states, value_states = self.expand_kv(kv_nope, k_rot)
 
         if self.config.indexer == "own":
@@ -169,10 +173,11 @@ class LatentAttention(nn.Module):
                     hidden_states,
                     attention_mask,
                     past_key_values,
+                    cache_slot,
                     position_embeddings,
                 )
             else:
-                attention_mask = self.indexer(q_latent, hidden_states, attention_mask, past_key_values)
+                attention_mask = self.indexer(q_latent, hidden_states, attention_mask, past_key_values, cache_slot)
         elif self.config.indexer == "shared":
             attention_mask = index_mask
 

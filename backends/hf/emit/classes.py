@@ -7,7 +7,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.facts import Model, facts_of, part_names
 from eulerc.backends.hf.emit.fixup import norm_field
-from eulerc.backends.hf.emit.graph_ops import SINUSOIDS
+from eulerc.backends.hf.emit.graph_ops import METHODS, SINUSOIDS
 from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.attention_options import NESTED_NORMS
@@ -49,7 +49,7 @@ def _request(model: Model, op: Op) -> Request:
     return Request(
         component=component,
         names=(op["definition"],),
-        facts=facts_of(op),
+        facts={"shared_module": model.shares_modules, **facts_of(op)},
         slots=_slots(model, op),
         rename={op["definition"]: str(op.symbol), **part_names(op), "PreTrainedConfig": f"{model.prefix}Config"},
         drop_parameters=dropped(model, op),
@@ -73,6 +73,8 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     if not model.keeps_layer_idx(op):
         names.add("layer_idx")
     facts = op["facts"]
+    if not model.shares_modules:
+        names.add("cache_slot")
     if facts.get("rope") is False:
         names.add("position_embeddings")
     may_take = {name for kind in definitions().values() for name in kind.may_take}
@@ -197,6 +199,12 @@ def mask_requests(model: Model) -> list[Request]:
     if model.has_prefix:
         requests.append(Request(component="prefix_blocks", names=("prefix_blocks",)))
     return requests
+
+
+def integrator_requests(model: Model) -> list[Request]:
+    """The functions of the methods that integrate."""
+    methods = dict.fromkeys(op["method"] for op in model.pieces if op.name == "integrate")
+    return [Request(component="integrators", names=(METHODS[name],)) for name in methods if name in METHODS]
 
 
 def loss_requests(model: Model) -> list[Request]:

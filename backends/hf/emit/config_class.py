@@ -7,7 +7,11 @@ from typing import Any
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE
+from eulerc.backends.hf.emit.lists import indices, schedule_expression
+from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
+from eulerc.ir.layering import evaluations
+from eulerc.ir.ops.integrate import STAGES
 
 DOCS: dict[str, tuple[str, str]] = {
     "vocab_size": ("int", "Rows of the token embedding."),
@@ -112,6 +116,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
     "block_types": ("list[str]", "The template of every layer, by name."),
     "position_offset": ("int", "Added to every position."),
+    "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
+    "integrator_steps": ("list[int]", "The steps of every integrator."),
 }
 STANDARD = frozenset(
     {
@@ -166,13 +172,21 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
         values["rope_parameters"] = model.rope_parameters
     if len(model.ropes) > 1 and model.tables_read_layers:
         values["rope_layers"] = _rope_layers(model)
-    if model.has_block_types:
-        values["block_types"] = None
-    if model.has_layer_types:
-        values["layer_types"] = None
+    values |= dict.fromkeys(_lists(model))
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
     values["use_cache"] = True
     return values | special_ids
+
+
+def _lists(model: Model) -> list[str]:
+    """The lists by layer or integrator, which `__post_init__` makes where they are left out."""
+    present = {
+        "integrator_steps": bool(model.integrator_steps),
+        "module_indices": model.shares_modules,
+        "block_types": model.has_block_types,
+        "layer_types": model.has_layer_types,
+    }
+    return [name for name, is_present in present.items() if is_present]
 
 
 def _rope_layers(model: Model) -> dict[str, int]:
@@ -219,6 +233,8 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "rope_parameters": "RopeParameters | dict | None",
         "layer_types": "list[str] | None",
         "block_types": "list[str] | None",
+        "module_indices": "list[int] | None",
+        "integrator_steps": "list[int] | None",
         "pad_token_id": "int | None",
         "bos_token_id": "int | None",
         "eos_token_id": "int | list[int] | None",
@@ -299,20 +315,26 @@ def _plans(emitter: Emitter, model: Model) -> None:
             for path, style in rules.items():
                 emitter.line(f'"{path}": "{style}",')
         emitter.line("}")
-    with emitter.indent("base_model_pp_plan = {"):
-        emitter.line('"embed_tokens": (["input_ids"], ["inputs_embeds"]),')
-        for op in model.graph.ops:
-            if op.name == "stack":
-                emitter.line('"layers": (["hidden_states", "attention_mask"], ["hidden_states"]),')
-            elif definition(op.name).axis == "norm":
-                emitter.line(f'"{op["module"]}": (["hidden_states"], ["hidden_states"]),')
-    emitter.line("}")
+    # A module that runs at several depths belongs to no one rank
+    if not model.shares_modules:
+        _pipeline_plan(emitter, model)
     rules = _expert_parallel_rules(model)
     if rules:
         with emitter.indent("base_model_ep_plan = {"):
             for path, style in rules.items():
                 emitter.line(f'"layers.*.{path}": "{style}",')
         emitter.line("}")
+
+
+def _pipeline_plan(emitter: Emitter, model: Model) -> None:
+    with emitter.indent("base_model_pp_plan = {"):
+        emitter.line('"embed_tokens": (["input_ids"], ["inputs_embeds"]),')
+        for op in model.graph.ops:
+            if op is model.pieces[0]:
+                emitter.line('"layers": (["hidden_states", "attention_mask"], ["hidden_states"]),')
+            elif definition(op.name).axis == "norm":
+                emitter.line(f'"{op["module"]}": (["hidden_states"], ["hidden_states"]),')
+    emitter.line("}")
 
 
 def _changes_routes(op: Any) -> bool:
@@ -335,57 +357,79 @@ def _expert_parallel_rules(model: Model) -> dict[str, str]:
     return rules
 
 
-def schedule_expression(names: list[str]) -> str:
-    """A list that repeats, as a Python expression over literals: `["a", "b"] * 3 + ["a"]`."""
-    best: tuple[int, str] | None = None
-    for length in range(1, len(names) + 1):
-        times, rest = divmod(len(names), length)
-        unit = names[:length]
-        if unit * times + names[length * times :] == names and names[length * times :] == unit[:rest]:
-            text = _literal(unit) + (f" * {times}" if times > 1 else "")
-            text += f" + {_literal(unit[:rest])}" if rest else ""
-            best = min(filter(None, (best, (len(text), text))))
-    runs = _runs(names)
-    return min(item for item in (best, (len(runs), runs)) if item is not None)[1]
-
-
-def _runs(names: list[str]) -> str:
-    """Run-length form."""
-    parts: list[tuple[str, int]] = []
-    for name in names:
-        if parts and parts[-1][0] == name:
-            parts[-1] = (name, parts[-1][1] + 1)
-        else:
-            parts.append((name, 1))
-    return " + ".join(_literal([name]) + (f" * {times}" if times > 1 else "") for name, times in parts)
-
-
-def _literal(names: list[str]) -> str:
-    return "[" + ", ".join(f'"{name}"' for name in names) + "]"
-
-
 def _post_init(emitter: Emitter, model: Model) -> None:
     values = config_values(model, {})
-    literals = {"rope_parameters": model.rope_parameters, "rope_layers": values.get("rope_layers")}
+    literals = {
+        "rope_parameters": model.rope_parameters,
+        "rope_layers": values.get("rope_layers"),
+        "integrator_steps": model.integrator_steps or None,
+    }
     literals = {name: value for name, value in literals.items() if value is not None}
     lists = {
         name: names for name, names in (("block_types", model.blocks), ("layer_types", model.kinds)) if name in values
     }
     latent = any(op.name == "mixer.latent_attention" for op in model.mixers)
-    if not literals and not lists and not latent:
+    if not literals and not lists and not latent and not model.shares_modules:
         return
     emitter.line()
     with emitter.indent("def __post_init__(self, **kwargs) -> None:"):
         for name, value in literals.items():
             with emitter.indent(f"if self.{name} is None:"):
                 emitter.literal(f"self.{name} = ", value)
+        if model.shares_modules:
+            _module_indices(emitter, model)
         for name, names in lists.items():
             with emitter.indent(f"if self.{name} is None:"):
-                emitter.line(f"schedule = {schedule_expression(names)}")
-                emitter.line(f"self.{name} = [schedule[i % len(schedule)] for i in range(self.num_hidden_layers)]")
+                if model.shares_modules:
+                    emitter.line(f"modules = {schedule_expression(model.by_module(names))}")
+                    emitter.line(f"self.{name} = [modules[module_idx] for module_idx in self.module_indices]")
+                else:
+                    emitter.line(f"schedule = {schedule_expression(names)}")
+                    _cycled(emitter, name)
         if latent and not model.differing & {"qk_nope_head_dim", "qk_rope_head_dim"}:
             emitter.line("self.qk_head_dim = self.qk_nope_head_dim + self.qk_rope_head_dim")
         emitter.line("super().__post_init__(**kwargs)")
+
+
+def _cycled(emitter: Emitter, name: str) -> None:
+    emitter.line(f"self.{name} = [schedule[i % len(schedule)] for i in range(self.num_hidden_layers)]")
+
+
+def _module_indices(emitter: Emitter, model: Model) -> None:
+    """The list of modules: with integrators, as long as their steps make it."""
+    with emitter.indent("if self.module_indices is None:"):
+        if not model.integrates:
+            indices(emitter, "schedule = ", model.module_indices)
+            _cycled(emitter, "module_indices")
+            return
+        emitter.line("self.module_indices = []")
+        start = integrators = 0
+        for op in model.pieces:
+            count = evaluations(op) * len(op["schedule"])
+            if _has_steps(op):
+                rounds = STAGES[op["method"]]
+                body = model.module_indices[start : start + len(op["schedule"])]
+                indices(emitter, "body = ", body)
+                steps = f"self.integrator_steps[{integrators}]"
+                steps = f"({rounds} * {steps})" if rounds > 1 else steps
+                emitter.line(f"self.module_indices += body * {steps}")
+                integrators += 1
+            else:
+                indices(emitter, "self.module_indices += ", model.module_indices[start : start + count])
+            start += count
+
+
+def _has_steps(op: Op) -> bool:
+    return op.name == "integrate" and op["method"] != "discrete"
+
+
+def _layer_count(model: Model) -> str:
+    """How many layers run, as an expression in the integrators' steps."""
+    plain = str(sum(len(op["schedule"]) for op in model.pieces if not _has_steps(op)))
+    a_step = [STAGES[op["method"]] * len(op["schedule"]) for op in model.pieces if _has_steps(op)]
+    if not a_step:
+        return plain
+    return f"{plain} + sum(runs * steps for runs, steps in zip({a_step}, self.integrator_steps))"
 
 
 def _validation(emitter: Emitter, model: Model) -> None:
@@ -401,6 +445,20 @@ def _validation(emitter: Emitter, model: Model) -> None:
                 'f"{self.num_attention_heads} heads cannot share {self.num_key_value_heads} key/value heads"',
             )
         )
+    if model.integrates:
+        checks.append(
+            (
+                "self.num_hidden_layers != layers_run",
+                'f"num_hidden_layers is {self.num_hidden_layers}, but {layers_run} layers run"',
+            )
+        )
+    if "module_indices" in values:
+        checks.append(
+            (
+                "len(self.module_indices) != self.num_hidden_layers",
+                'f"{len(self.module_indices)} runs of modules for {self.num_hidden_layers} layers: see module_indices"',
+            )
+        )
     if "block_types" in values:
         checks.append(
             (
@@ -413,6 +471,8 @@ def _validation(emitter: Emitter, model: Model) -> None:
     emitter.line()
     with emitter.indent("def validate_architecture(self) -> None:"):
         emitter.line('"""Part of `@strict`-powered validation. Validates the architecture of the config."""')
+        if model.integrates:
+            emitter.line(f"layers_run = {_layer_count(model)}")
         for test, message in checks:
             with emitter.indent(f"if {test}:"):
                 emitter.call("raise ValueError", [message])

@@ -12,8 +12,17 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Handed, definition
+from eulerc.ir.layering import layered
 from eulerc.ir.naming import class_prefix, stem
-from eulerc.ir.numbers import block_types, config_fields, layer_types, schedule
+from eulerc.ir.numbers import (
+    block_types,
+    config_fields,
+    distinct_layers,
+    layer_types,
+    module_indices,
+    schedule,
+    shares_modules,
+)
 from eulerc.ir.positions import rope_parameters
 
 OPTIONAL_SIZES = (
@@ -97,6 +106,37 @@ class Model:
     @cached_property
     def schedule(self) -> list[Op]:
         return schedule(self.module)
+
+    @cached_property
+    def pieces(self) -> tuple[Op, ...]:
+        """The ops of the graph that run layers: a single stack where nothing is integrated."""
+        return layered(self.graph)
+
+    @cached_property
+    def integrates(self) -> bool:
+        return any(op.name == "integrate" for op in self.pieces)
+
+    @cached_property
+    def integrator_steps(self) -> list[int]:
+        """The steps of every integrator that has some."""
+        return [op["steps"] for op in self.pieces if op.get("method", "discrete") != "discrete"]
+
+    @cached_property
+    def shares_modules(self) -> bool:
+        """Whether a module runs several times: then every run is told its cache slot."""
+        return shares_modules(self.module)
+
+    @cached_property
+    def module_indices(self) -> list[int]:
+        return module_indices(self.module)
+
+    @cached_property
+    def distinct_layers(self) -> list[Op]:
+        return distinct_layers(self.module)
+
+    def by_module(self, values: list[str]) -> list[str]:
+        """What holds for every layer that runs, for every module."""
+        return [values[self.module_indices.index(module)] for module in range(len(self.distinct_layers))]
 
     @cached_property
     def numbers(self) -> dict[str, Any]:

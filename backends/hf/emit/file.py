@@ -9,6 +9,7 @@ from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, head_class, model_class
 from eulerc.backends.hf.emit.classes import (
     class_requests,
+    integrator_requests,
     loss_requests,
     mask_requests,
     rotary_request,
@@ -43,6 +44,7 @@ MODEL_IMPORTS = (
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
     "from transformers.masking_utils import create_chunked_causal_mask",
     "from collections.abc import Callable",
+    "from itertools import islice",
     "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
     "from transformers.modeling_layers import GenericForTokenClassification, GradientCheckpointingLayer",
     "from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast",
@@ -109,7 +111,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     requests = class_requests(model)
     rotary = rotary_request(model)
     positions = [*([rotary] if rotary else []), *mask_requests(model), *sinusoid_requests(model)]
-    linked = link([*positions, *requests, *loss_requests(model)], COMPONENTS)
+    linked = link([*positions, *requests, *integrator_requests(model), *loss_requests(model)], COMPONENTS)
     losses = {
         "load_balancing_loss",
         "layerwise_load_balancing_loss",

@@ -12,6 +12,9 @@ DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=
 ABSOLUTE = ("embed_positions", "add_sinusoids")
 """Ops that read absolute positions."""
 
+METHODS = {"ode_euler": "euler", "ode_rk4": "runge_kutta_4"}
+"""The functions of the methods that integrate."""
+
 SINUSOIDS = {"paper": "sinusoidal_positions", "spread": "spread_sinusoidal_positions"}
 """The functions of sinusoidal positions, by their wavelengths."""
 

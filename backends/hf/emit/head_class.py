@@ -111,7 +111,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
     with emitter.indent("if output_router_logits:"):
         if _balances(model) and model.routers_differ:
             emitter.line(f"router_types = {_types(model.attention_router_classes + model.router_classes)}")
-            emitter.line("routers = [module for module in self.modules() if isinstance(module, router_types)]")
+            _list_routers(emitter, model)
             if _records_twice(model):
                 _top_ks(emitter, model)
         for name, function, _ in terms:
@@ -141,6 +141,15 @@ def _loss_sizes(model: Model) -> list[str]:
     if any(op["identity_experts"] for op in model.moe):
         experts += " + self.config.num_identity_experts"
     return [experts, "self.config.num_experts_per_tok"]
+
+
+def _list_routers(emitter: Emitter, model: Model) -> None:
+    """The routers, each as often as it runs."""
+    if not model.shares_modules:
+        emitter.line("routers = [module for module in self.modules() if isinstance(module, router_types)]")
+        return
+    emitter.line("layers = (self.model.layers[module_idx] for module_idx in self.config.module_indices)")
+    emitter.line("routers = [part for layer in layers for part in layer.modules() if isinstance(part, router_types)]")
 
 
 def _top_ks(emitter: Emitter, model: Model) -> None:

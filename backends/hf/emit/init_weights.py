@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from eulerc.backends.hf.emit.classes import part_names
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
-from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.facts import Model, part_names
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.starting import writes_to_stream
 

@@ -73,6 +73,8 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     ]
     if not model.ropes:
         del parameters[2]
+    if any("cache_slot" in _asked(model, op) for op in template.ops if definition(op.name).axis == "mixer"):
+        parameters.insert(-1, "cache_slot: int = 0")
     for name, annotation in model.handed.items():
         parameters.insert(-1, f"{name}: {annotation} = None")
     if model.hashes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
-from eulerc.backends.hf.emit.facts import Model, part_names
-from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, base_ops, lines, member
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, METHODS, base_ops, lines, member
 from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.masks import masks, position_biases
 
@@ -128,7 +128,7 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
             line = member(model, op)
             if line is not None:
                 emitter.line(line)
-            elif op.name == "stack":
+            elif op is model.pieces[0]:
                 _layers(emitter, model)
         if model.ropes:
             _rotary(emitter, model)
@@ -161,14 +161,20 @@ def _layers(emitter: Emitter, model: Model) -> None:
         choice = f"{model.prefix.upper()}_LAYERS[config.block_types[layer_idx]]"
     else:
         choice = str(model.layers[0].symbol)
+    which = "range(config.num_hidden_layers)"
+    if model.shares_modules:
+        which = "first_runs"
+        emitter.line("# A module that runs several times has the sizes of its first run")
+        emitter.line("modules = range(max(config.module_indices) + 1)")
+        emitter.line("first_runs = [config.module_indices.index(module_idx) for module_idx in modules]")
     with emitter.indent("self.layers = nn.ModuleList("):
-        flat = f"[{choice}(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
+        flat = f"[{choice}(config, layer_idx) for layer_idx in {which}]"
         if len(flat) <= WIDTH - 12:
             emitter.line(flat)
         else:
             with emitter.indent("["):
                 emitter.line(f"{choice}(config, layer_idx)")
-                emitter.line("for layer_idx in range(config.num_hidden_layers)")
+                emitter.line(f"for layer_idx in {which}")
             emitter.line("]")
     emitter.line(")")
 
@@ -210,7 +216,7 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
     for op in base_ops(model):
         for line in lines(op):
             emitter.line(line)
-        if op.name == "stack":
+        if op is model.pieces[0]:
             _loop(emitter, model)
     emitter.call(f"return {output}", ["last_hidden_state=hidden_states", "past_key_values=past_key_values"])
 
@@ -242,26 +248,67 @@ def _loop(emitter: Emitter, model: Model) -> None:
     for name in model.handed:
         emitter.line(f"{name} = None")
     emitter.line()
-    indexed = model.has_layer_types or labels is not None
-    header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
-    with emitter.indent(header if indexed else "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"):
-        with emitter.indent(f"{', '.join(('hidden_states', *model.handed))} = decoder_layer("):
-            emitter.line("hidden_states,")
-            if labels is not None:
-                emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
-            elif model.ropes:
-                emitter.line("position_embeddings=position_embeddings,")
-            mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
-            mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.masks_differ else mask
-            emitter.line(f"attention_mask={mask},")
-            emitter.line("position_ids=position_ids,")
-            emitter.line("past_key_values=past_key_values,")
-            for name in model.handed:
-                emitter.line(f"{name}={name},")
-            if model.hashes:
-                emitter.line("input_ids=input_ids,")
-            emitter.line("**kwargs,")
-        emitter.line(")")
+    if model.integrates:
+        _pieces(emitter, model, labels)
+        return
+    header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
+    if model.shares_modules:
+        header = "for layer_idx, module_idx in enumerate(self.config.module_indices):"
+    elif model.has_layer_types or labels is not None:
+        header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
+    with emitter.indent(header):
+        _call(emitter, model, "self.layers[module_idx]" if model.shares_modules else "decoder_layer", labels)
+    emitter.line()
+
+
+def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> None:
+    """The call of one layer."""
+    with emitter.indent(f"{', '.join(('hidden_states', *model.handed))} = {layer}("):
+        emitter.line("hidden_states,")
+        if labels is not None:
+            emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
+        elif model.ropes:
+            emitter.line("position_embeddings=position_embeddings,")
+        mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
+        mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.masks_differ else mask
+        emitter.line(f"attention_mask={mask},")
+        emitter.line("position_ids=position_ids,")
+        emitter.line("past_key_values=past_key_values,")
+        if model.shares_modules:
+            emitter.line("cache_slot=layer_idx,")
+        for name in model.handed:
+            emitter.line(f"{name}={name},")
+        if model.hashes:
+            emitter.line("input_ids=input_ids,")
+        emitter.line("**kwargs,")
+    emitter.line(")")
+
+
+def _pieces(emitter: Emitter, model: Model, labels: str | None) -> None:
+    """Layers and integrators in turn: every run of a layer takes the next index, and with it a cache slot."""
+    emitter.line("layer_indices = iter(range(self.config.num_hidden_layers))")
+    emitter.line()
+    with emitter.indent("def run_layers(hidden_states: torch.Tensor, count: int) -> torch.Tensor:"):
+        emitter.line('"""Runs the next layers, as many as `count`."""')
+        with emitter.indent("for layer_idx in islice(layer_indices, count):"):
+            module = "self.config.module_indices[layer_idx]" if model.shares_modules else "layer_idx"
+            emitter.line(f"decoder_layer = self.layers[{module}]")
+            _call(emitter, model, "decoder_layer", labels)
+        emitter.line("return hidden_states")
+    emitter.line()
+    integrators = 0
+    for op in model.pieces:
+        is_beside = op.get("output") == "hidden"
+        count = len(op["schedule"])
+        function, arguments = "run_layers", ["hidden_states", str(count)]
+        if op.get("method") in METHODS:
+            function = METHODS[op["method"]]
+            steps = f"self.config.integrator_steps[{integrators}]"
+            arguments = [f"lambda states: run_layers(states, {count})", "hidden_states", steps]
+            integrators += 1
+        emitter.call(f"{'integrated' if is_beside else 'hidden_states'} = {function}", arguments)
+        if is_beside:
+            emitter.line("hidden_states = hidden_states + integrated")
     emitter.line()
 
 

@@ -1,0 +1,242 @@
+"""The layer schedule, laid out: runs, loops, integrators and shared blocks as layers in the order in which they run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import cycle, islice
+from typing import Any
+
+from attrs import define, evolve, field, frozen
+
+from eulerc.diagnostics.model import Label
+from eulerc.frontend import blocks, tree
+from eulerc.frontend.environment import Environment
+from eulerc.frontend.schedule import MAX_LAYERS, NESTED, OF_LAYERS, Layer, Run, evaluated
+from eulerc.frontend.schema import Reader, plain
+from eulerc.ir.context import Report, UnreadError, Values
+from eulerc.ir.core import Op
+from eulerc.ir.definition import definition
+from eulerc.ir.ops.integrate import STAGES
+from eulerc.ir.span import Span
+
+SOURCES = ("template", "pattern")
+"""Keys of an entry that names its layers itself."""
+
+
+@frozen
+class Integrator:
+    """An integrator over `count` layers of a schedule, from the one at `first`."""
+
+    first: int
+    count: int
+    method: str
+    steps: int
+    output: str
+    span: Span
+
+
+@frozen
+class Schedule:
+    """The layers in the order in which they run; a layer that stands several times runs with the same weights.
+
+    The body of an integrator stands once. `runs` counts every evaluation of a layer.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    integrators: tuple[Integrator, ...] = ()
+    runs: int = 0
+
+    @property
+    def distinct(self) -> list[Layer]:
+        """The layers that have weights of their own, in the order of their first run."""
+        return list({id(layer): layer for layer in self.layers}.values())
+
+    @property
+    def modules(self) -> list[int]:
+        """For every layer, its place among the distinct ones."""
+        places = {id(layer): place for place, layer in enumerate(self.distinct)}
+        return [places[id(layer)] for layer in self.layers]
+
+
+def schedule_of(
+    node: tree.Node | None, templates: Iterable[str] | None, environment: Environment, reader: Reader
+) -> Schedule:
+    """The schedule of a model; errors are reported. `templates` is None if nobody knows their names.
+
+    Behind a run of unknown length nobody knows the numbers of the layers, so overrides of single layers are not judged.
+    """
+    if node is None:
+        return Schedule()
+    if not isinstance(node, tree.Sequence) or not node.items:
+        reader.diagnostics.error(
+            "E0501", "layer_schedule has no layers", node.span, "takes a list of runs", help="add `- template: NAME`"
+        )
+        return Schedule()
+    layout = _Layout(None if templates is None else tuple(templates), environment, reader)
+    for position, item in enumerate(node.items):
+        layout.entry(item, f"layer_schedule[{position}]")
+        if layout.runs > MAX_LAYERS:
+            _too_many(reader, item.span)
+            return Schedule()
+    return Schedule(tuple(_shared(layout.layers, reader)), tuple(layout.integrators), layout.runs)
+
+
+def _too_many(reader: Reader, span: Span) -> None:
+    reader.diagnostics.error(
+        "E0502", f"more than {MAX_LAYERS} layers", span, "this run goes beyond", help="repeat less"
+    )
+
+
+@define
+class _Layout:
+    """What has been laid out so far."""
+
+    templates: tuple[str, ...] | None
+    environment: Environment
+    reader: Reader
+    layers: list[Layer] = field(factory=list)
+    integrators: list[Integrator] = field(factory=list)
+    runs: int = 0
+    numbered: bool = True
+
+    def entry(self, item: tree.Node, path: str) -> None:
+        """Lays out one entry of the schedule itself, the only place for an integrator."""
+        node, values = self._read(item, path)
+        try:
+            if values.get("integrator") is not None:
+                self._check_alone("integrator", values)
+                self._integrator(node, values, f"{path}.integrator")
+                return
+        except UnreadError:
+            self.numbered = False
+            return
+        self._add(self._layers(node, values, path, self.runs))
+
+    def _read(self, item: tree.Node, path: str) -> tuple[tree.Node, Values]:
+        node = evaluated(item, lambda key: key not in OF_LAYERS, self.environment, self.reader.diagnostics)
+        return node, self.reader.block(node, blocks.ENTRY, path, node.span)
+
+    def _add(self, layers: list[Layer] | None, evaluations: int = 1) -> None:
+        """Appends layers, each of which runs so many times; None if nobody knows how many they are."""
+        self.numbered &= layers is not None
+        self.layers += layers or []
+        self.runs += len(layers or []) * evaluations
+
+    def _layers(self, node: tree.Node, values: Values, path: str, start: int) -> list[Layer] | None:
+        """The layers of a run or a loop, one more than a model may have at most."""
+        try:
+            if values.get("loop") is None:
+                run = Run(node, path, self.templates, self.environment, self.reader, self.numbered)
+                return run.layers(values, start)
+            self._check_alone("loop", values)
+            times = values.inner("loop").get("times")
+        except UnreadError:
+            return None
+        body = self._body(_within(node, "loop"), f"{path}.loop.body", start)
+        return None if body is None else list(islice(cycle(body), min(len(body) * times, MAX_LAYERS + 1)))
+
+    def _body(self, node: tree.Node | None, path: str, start: int) -> list[Layer] | None:
+        """The layers of the entries under `body`, or of the one template that stands there."""
+        if isinstance(node, tree.Scalar):
+            node = tree.Sequence((tree.Mapping((tree.Entry("template", node.span, node),), node.span),), node.span)
+        layers: list[Layer] = []
+        is_known = True
+        for position, item in enumerate(node.items if isinstance(node, tree.Sequence) else ()):
+            inner = self._inner(item, f"{path}[{position}]", start + len(layers))
+            is_known &= inner is not None
+            layers += (inner or [])[: MAX_LAYERS + 1 - len(layers)]
+        return layers if is_known else None
+
+    def _inner(self, item: tree.Node, path: str, start: int) -> list[Layer] | None:
+        node, values = self._read(item, path)
+        if "integrator" in values.spans:
+            self.reader.diagnostics.error(
+                "E0721",
+                "an integrator within another entry",
+                values.where("integrator"),
+                "the layers around it would run anew in each of its steps",
+                help="let it be an entry of layer_schedule itself",
+            )
+            return None
+        return self._layers(node, values, path, start)
+
+    def _check_alone(self, key: str, values: Values) -> None:
+        """A loop or an integrator says all that there is to say of its layers."""
+        for other in (*SOURCES, *NESTED, "repeat", "layers", "with", "override", "override_at", "share"):
+            if other != key and other in values.spans:
+                self.reader.diagnostics.error(
+                    "E0720",
+                    f"{other} beside {key}",
+                    values.where(other),
+                    "the entries of its body say what they are",
+                    labels=(Label(values.where(key), f"{key}, set here"),),
+                    help=f"move {other} into the body, or take it out",
+                )
+
+    def _integrator(self, node: tree.Node, values: Values, path: str) -> None:
+        given = evolve(values.inner("integrator"), fields=blocks.INTEGRATOR)
+        method, steps, output = (given.value(key) for key in ("type", "steps", "output"))
+        rounds = steps if method == "discrete" else 1
+        first = len(self.layers)
+        for _ in range(rounds):
+            body = self._body(_within(node, "integrator"), f"{path}.body", self.runs)
+            self._add(body, 1 if method == "discrete" else steps * STAGES[method])
+            if body is None or self.runs > MAX_LAYERS:
+                return
+        if (method, output) != ("discrete", "token"):
+            count = len(self.layers) - first
+            steps = 1 if method == "discrete" else steps
+            self.integrators.append(Integrator(first, count, method, steps, output, given.span))
+
+
+def _within(node: tree.Node, key: str) -> tree.Node | None:
+    """The body of a loop or an integrator."""
+    inner = node.get(key) if isinstance(node, tree.Mapping) else None
+    return inner.get("body") if isinstance(inner, tree.Mapping) else None
+
+
+def _shared(layers: list[Layer], reader: Reader) -> list[Layer]:
+    """The layers with one in the place of all that share a name."""
+    found: dict[str, Layer] = {}
+    counts = Counter(layer.share for layer in layers)
+    for layer in layers:
+        first = layer if layer.share is None else found.setdefault(layer.share, layer)
+        if layer is not first and _content(layer) != _content(first):
+            _unlike(layer, first, reader)
+    for name, layer in found.items():
+        if counts[name] == 1:
+            why = "one layer alone has this name"
+            help = "give other layers the same name, or take share out"
+            reader.diagnostics.warning("W0723", f"block {name!r} is shared with nobody", layer.span, why, help=help)
+    return [layer if layer.share is None else found[layer.share] for layer in layers]
+
+
+def _content(layer: Layer) -> Any:
+    """What makes two layers one block."""
+    return layer.template, layer.parameters and plain(layer.parameters), [plain(node) for node in layer.overrides]
+
+
+def _unlike(layer: Layer, first: Layer, reader: Reader) -> None:
+    reader.diagnostics.error(
+        "E0722",
+        f"the layers called {layer.share!r} are not one block",
+        layer.span,
+        f"{layer.template} with values of its own here",
+        labels=(Label(first.span, f"{first.template} here"),),
+        help="give them one template, and the same values and overrides, or other names",
+    )
+
+
+def check_runs(laid: Schedule, layers: list[Op | None], report: Report) -> None:
+    """An integrator carries the stream alone; `layers` holds the template of every layer, if sound."""
+    taking = [op for layer in layers if layer is not None for op in layer.ops if definition(op.name).takes(op)]
+    if laid.integrators and taking:
+        report.error(
+            "E0724",
+            "an integrator in a model whose layers hand on more than the stream",
+            laid.integrators[0].span,
+            "integrates the stream alone",
+            secondary=((taking[0].span, "takes what an earlier layer has made"),),
+            help="let every layer make its own, or take the integrator out",
+        )
