@@ -19,6 +19,7 @@ from eulerc.ir.fields import Choice, Field, Flag, Kind
 from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.ops.integrate import STAGES
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
 from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
@@ -762,15 +763,43 @@ def groups(draw: Draw, count: int, top_k: int) -> Drawn:
 
 
 def schedule(world: World, templates: Mapping[str, Drawn]) -> tuple[list[Drawn], int]:
-    """The schedule and its number of layers, at most six."""
+    """The schedule and its number of layers, at most six that are written out."""
     draw = world.draw
+    kinds = ["run"] * 6 + ["loop", "integrator"]
+    if "shared" in str(templates):
+        # Layers that hand on more than the stream are not integrated
+        kinds.remove("integrator")
     runs: list[Drawn] = []
     layers = 0
     for _ in range(draw(st.integers(1, 2))):
-        run, length = entry(world, templates, layers)
+        run, length = {"run": entry, "loop": loop, "integrator": integrator}[draw(st.sampled_from(kinds))](
+            world, templates, layers
+        )
         runs.append(run)
         layers += length
     return runs, layers
+
+
+def loop(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:
+    body, length = entry(world, templates, start)
+    times = world.draw(st.integers(1, 2))
+    return {"loop": {"times": times, "body": [body]}}, times * length
+
+
+def integrator(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:
+    draw = world.draw
+    drawn: Drawn = {"type": draw(st.sampled_from(list(STAGES))), "steps": draw(st.integers(1, 2))}
+    if draw(st.booleans()):
+        drawn["output"] = draw(st.sampled_from(["token", "hidden"]))
+    if draw(st.booleans()):
+        name = draw(st.sampled_from(list(templates)))
+        drawn["body"], length = name, 1
+    else:
+        body, length = entry(world, templates, start)
+        # A body that is read anew has no layers of these numbers
+        body.pop("override_at", None)
+        drawn["body"] = [body]
+    return {"integrator": drawn}, STAGES[drawn["type"]] * drawn["steps"] * length
 
 
 def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:
@@ -796,7 +825,9 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
         run["with"] = {"width": draw(st.sampled_from([24, 32]))}
     if draw(st.booleans()):
         run["override"] = override(world, bodies)
-    if draw(st.booleans()):
+    if "template" in run and draw(st.booleans()):
+        run["share"] = f"from_{start}"
+    elif draw(st.booleans()):
         first = draw(st.integers(start, start + length - 1))
         run["override_at"] = [
             {
