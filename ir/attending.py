@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eulerc.ir.alibi import alibi_config
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Definition
@@ -105,6 +106,7 @@ def attention_config(cls: type[Definition], op: Op) -> dict[str, Any]:
     if op.get("window_dilation") is not None:
         fields["window_dilation"] = op["window_dilation"]
     fields["prefix_lm"] = bool(op.get("prefix_lm"))
+    fields |= alibi_config(op)
     norm = op.get("qk_norm")
     return fields if norm is None else {**fields, "qk_norm_eps": norm["eps"]}
 
@@ -209,6 +211,6 @@ def masked_traits(op: Op) -> tuple[str, ...]:
         "gaps": mode == "dilated",
         "window": op["window"] is not None,
         "softcap": op["softcap"] is not None,
-        "alibi": op["alibi"],
+        "alibi": bool(op["alibi"]),
     }
     return tuple(name for name, there in found.items() if there)

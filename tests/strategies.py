@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eulerc.frontend import blocks
 from eulerc.ir.activations import ACTIVATIONS
+from eulerc.ir.alibi import ALIBI_FIELDS
 from eulerc.ir.attention_options import GATE_FIELDS, OPTIONS, SINK_FIELDS, TEMPERATURE_FIELDS
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Choice, Field, Flag, Kind
@@ -38,6 +39,7 @@ RMS_NORMS: list[Drawn] = [{"weight": False}, {"unit_offset": True}, {"float32_we
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "portable": st.just(["static_cache"]),
     "vocab_size": st.just(VOCABULARY),
+    "bias_max": st.sampled_from([4, 8.5]),
     "max_seq_len": st.just(LENGTH),
     "name": st.sampled_from(["tiny", "two words", "7b-base", "mamba rwkv", "Ünïcode-1", 'quoted"name', "class"]),
     "family_hint": WORDS,
@@ -190,6 +192,8 @@ class World:
         self.chunked = draw(st.sampled_from([False, False, True]))
         """Windows are chunks, all of one length: a model has either these or windows that move."""
         self.float32_tables = draw(st.booleans())
+        self.scales = True
+        """Whether layers may scale their scores otherwise, and have latents."""
         self.model: Drawn = {}
         self.rope: Drawn = {}
         """The rope of templates that write none, where positions are rotary."""
@@ -260,7 +264,7 @@ def models(draw: Draw, dtypes: tuple[str, ...]) -> Drawn:
 
 def embedding(world: World) -> Drawn:
     draw = world.draw
-    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional", "norm")))
+    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional", "norm", "alibi")))
     if draw(st.booleans()):
         drawn["norm"] = norm(draw)
     if world.positional != "rope" or draw(st.booleans()):
@@ -274,6 +278,9 @@ def embedding(world: World) -> Drawn:
         drawn.pop("position_offset", None)
     if world.positional != "sinusoidal":
         drawn.pop("wavelengths", None)
+    if world.positional == "alibi" and draw(st.booleans()):
+        drawn["alibi"] = draw(some_of(ALIBI_FIELDS))
+        world.scales = not drawn["alibi"].get("scaled")
     if "scale" not in drawn:
         drawn.pop("scale_rounding", None)
     return drawn
@@ -395,7 +402,7 @@ def own_norms(draw: Draw, drawn: Drawn) -> None:
 
 
 def has_latents(world: World) -> bool:
-    return world.one_latent_rope or (not world.one_width and bool(world.draw(st.booleans())))
+    return world.scales and (world.one_latent_rope or (not world.one_width and bool(world.draw(st.booleans()))))
 
 
 def shared_attention(world: World) -> Drawn:
@@ -407,6 +414,8 @@ def shared_attention(world: World) -> Drawn:
     drawn: Drawn = world.draw(some_of(fields, without=own))
     if drawn.get("window") is not None:
         drawn |= window(world)
+    if not world.scales:
+        drawn.pop("scale", None)
     return drawn
 
 
@@ -424,7 +433,7 @@ def heads(world: World, drawn: Drawn) -> None:
     """Heads of a template's own, where the model's other layers allow it."""
     draw = world.draw
     count = world.model["n_heads"]
-    if not world.one_width and world.positional != "alibi" and draw(st.booleans()):
+    if not world.one_width and draw(st.booleans()):
         count = drawn["n_heads"] = draw(VALUES["n_heads"])
     allowed = [n for n in (1, 2, 4) if count % n == 0]
     if draw(st.booleans()) or world.model.get("n_kv_heads", 1) not in allowed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve
 
 from eulerc.frontend.hint_fields import HINTS as HINTS
+from eulerc.ir.alibi import ALIBI_FIELDS
 from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Entries, Field, Flag, Integer, ListOf, Number, Text
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
@@ -86,6 +87,7 @@ EMBEDDING: dict[str, Field] = {
         "Sinusoidal positions: their wavelengths.",
         "paper",
     ),
+    "alibi": Field(Block(fields=ALIBI_FIELDS), "ALiBi: how the biases are made.", None),
     "tie_word_embeddings": Field(Flag(), "Use the table as the head's weight too.", True),
     "width": Field(
         Integer(maximum=2**24),

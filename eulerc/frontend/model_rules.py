@@ -65,19 +65,25 @@ def _check_width(context: ModelContext, report: Report) -> None:
         )
 
 
-ABSOLUTE = {"position_offset": ("learned", "sinusoidal"), "wavelengths": ("sinusoidal",)}
-"""Keys of absolute positions, with the kinds that read them."""
+READERS = {"position_offset": ("learned", "sinusoidal"), "wavelengths": ("sinusoidal",), "alibi": ("alibi",)}
+"""Keys of positions, with the kinds that read them."""
+
+ABSENT = {
+    "position_offset": "there is no table",
+    "wavelengths": "there are no sinusoids",
+    "alibi": "there are no biases on the scores",
+}
 
 
 def _check_absolute(context: ModelContext, report: Report) -> None:
     embedding, positional = context.embedding, context.positional
-    for key, kinds in ABSOLUTE.items():
+    for key, kinds in READERS.items():
         if key in embedding and embedding.get(key) != 0 and positional not in kinds:
             report.error(
                 "E0334",
                 f"{key} with positional {positional}",
                 embedding.where(key),
-                "there is no table" if key == "position_offset" else "there are no sinusoids",
+                ABSENT[key],
                 help=f"set positional to {' or '.join(kinds)}, or take {key} out",
             )
     if positional == "sinusoidal" and int(context.d_model) % 2:
@@ -158,25 +164,10 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     """Rules between templates: what a model shares, its layers must agree on."""
     ops = [op for template in templates for op in template.walk()]
     mixers = [op for op in ops if definition(op.name).axis == "mixer"]
-    _check_alibi(mixers, report)
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
     _check_chunks(mixers, report)
     _check_coefficients(ops, report)
-
-
-def _check_alibi(mixers: list[Op], report: Report) -> None:
-    heads = {int(op["n_heads"]): op for op in mixers if op["alibi"]}
-    if len(heads) > 1:
-        first, second = list(heads.values())[:2]
-        report.error(
-            "E0339",
-            f"alibi with {int(first['n_heads'])} and {int(second['n_heads'])} heads",
-            second.where("n_heads"),
-            "the biases are made once for all layers",
-            secondary=_beside(second, first, "n_heads", f"{int(first['n_heads'])} heads here"),
-            help="give all layers the same number of heads, or use rope",
-        )
 
 
 def _check_tables(mixers: list[Op], report: Report) -> None:

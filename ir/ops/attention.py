@@ -6,6 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
+from eulerc.ir.alibi import resolve_alibi
 from eulerc.ir.attending import (
     PLAIN,
     attention_config,
@@ -172,7 +173,7 @@ class Attention(Definition):
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report, may_negate=True)
         check_norm_place(attributes, values, report)
-        attributes["alibi"] = context.positional == "alibi"
+        attributes["alibi"] = resolve_alibi(values, context, report)
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from eulerc.ir.alibi import resolve_alibi
 from eulerc.ir.attending import (
     PLAIN,
     attention_config,
@@ -86,7 +87,7 @@ class DifferentialAttention(Definition):
         own["norm_eps"] = float(own["norm_eps"] or context.norm_eps("norm.rms"))
         attributes = {**heads, **own, **plain_options(values)}
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)
-        attributes["alibi"] = context.positional == "alibi"
+        attributes["alibi"] = resolve_alibi(values, context, report)
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eulerc.ir.alibi import resolve_alibi
 from eulerc.ir.attending import (
     PLAIN,
     attention_config,
@@ -134,7 +135,8 @@ class LatentAttention(Definition):
         check_parts(sizes, values, report)
         indexer = check_indexer(sizes, values, context, report)
         attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
-        attributes |= {"indexer": indexer, "rope": rope, "alibi": context.positional == "alibi", "hands_on": False}
+        alibi = resolve_alibi(values, context, report, latent=True)
+        attributes |= {"indexer": indexer, "rope": rope, "alibi": alibi, "hands_on": False}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod

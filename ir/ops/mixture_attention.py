@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from eulerc.ir.alibi import resolve_alibi
 from eulerc.ir.attending import (
     PLAIN,
     attention_config,
@@ -110,7 +111,7 @@ class MixtureAttention(Definition):
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)
         check_norm(attributes, values, report)
-        attributes["alibi"] = context.positional == "alibi"
+        attributes["alibi"] = resolve_alibi(values, context, report)
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod

@@ -80,6 +80,7 @@ class Family:
     `losses` are arguments of calls with labels. `rounding` says why the library does not round where we do, if so.
     A class that keeps no cache is not `cached`: what ours decodes token by token must equal what it computes at once.
     A class that counts padding as positions does not `pad`: our padded rows must equal its rows by themselves.
+    `attention` is the library's implementation that is held to, where its eager one computes something else.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Family:
     rounding: str = ""
     cached: bool = True
     pads: bool = True
+    attention: str = "eager"
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -151,13 +153,20 @@ def original(family: Family, case: Case, state: Tensors | None, dtype: torch.dty
     """The library's model, with these weights or as it initialises itself."""
     torch.manual_seed(0)
     config = getattr(transformers, family.config)(**case.original)
-    return _instance(getattr(transformers, family.model), config, state, dtype, False)
+    return _instance(getattr(transformers, family.model), config, state, dtype, False, family.attention)
 
 
-def _instance(causal_lm: Any, config: Any, state: Tensors | None, dtype: torch.dtype, partial: bool) -> nn.Module:
+def _instance(
+    causal_lm: Any,
+    config: Any,
+    state: Tensors | None,
+    dtype: torch.dtype,
+    partial: bool,
+    attention: str = "eager",
+) -> nn.Module:
     """A model in eval mode with eager attention and experts; narrow dtypes come as `from_pretrained` gives them."""
     config._experts_implementation = "eager"
-    model = causal_lm._from_config(config, attn_implementation="eager").eval()
+    model = causal_lm._from_config(config, attn_implementation=attention).eval()
     if state is None:
         return model
     expected = model.state_dict()
@@ -168,7 +177,7 @@ def _instance(causal_lm: Any, config: Any, state: Tensors | None, dtype: torch.d
     if dtype != torch.float32:
         with tempfile.TemporaryDirectory(dir=ROOT.name) as folder:
             model.save_pretrained(folder)
-            model = causal_lm.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+            model = causal_lm.from_pretrained(folder, dtype=dtype, attn_implementation=attention).eval()
         model.config._experts_implementation = "eager"
     return model
 

@@ -1,4 +1,4 @@
-"""Families with biases on the scores instead of positions: BLOOM, MPT."""
+"""Families with biases on the scores instead of positions: BLOOM, MPT, Falcon-RW."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
 from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
+from tests.families.layer_normed import FALCON_NAMES, FALCON_SIZES
 from tests.families.layouts import stacked, triples
 from tests.families.specs import BIASED, TWO, block, document
 
@@ -134,5 +135,59 @@ MPT = Family(
         Feature("scale of the scores", {f"{ATTENTION}.scale": GONE}, case="scaled"),
         Feature("width of the feed-forward", {f"{FFN}.mlp_ratio": 2}, shows="weights"),
         Feature("eps", {"model.norm_eps": GONE}, case="scaled"),
+    ),
+)
+
+RW_SIZES = {**FALCON_SIZES, "alibi": True, "bias": True, "multi_query": False, "parallel_attn": False}
+RW_EMBEDDING = {"positional": "alibi", "alibi": {"scaled": True}}
+RW_FFN = {"type": "mlp", "activation": "gelu", "bias": True}
+FALCON_RW = Family(
+    name="falcon_rw",
+    config="FalconConfig",
+    model="FalconForCausalLM",
+    # The library's eager attention adds the biases twice
+    attention="sdpa",
+    rounding="the library adds biases to products after rounding, and rounds slopes and biases to bfloat16",
+    cases={
+        "base": Case(
+            document(
+                "falcon_rw",
+                {"block": block(BIASED, RW_FFN, {"type": "layernorm"})},
+                TWO,
+                model={"n_kv_heads": 4},
+                embedding=RW_EMBEDDING,
+            ),
+            RW_SIZES,
+        ),
+        "one key/value head": Case(
+            document(
+                "falcon_rw_one",
+                {"block": block({}, {**RW_FFN, "activation": "relu", "bias": False}, {"type": "layernorm"})},
+                TWO,
+                model={"n_kv_heads": 1, "norm_eps": 0.01},
+                embedding=RW_EMBEDDING,
+                head=UNTIED,
+            ),
+            {
+                **RW_SIZES,
+                "bias": False,
+                "multi_query": True,
+                "activation": "relu",
+                "layer_norm_epsilon": 0.01,
+                "tie_word_embeddings": False,
+            },
+        ),
+    },
+    renames=FALCON_NAMES,
+    features=(
+        Feature("biases on the scores", {"embedding.positional": "none", "embedding.alibi": GONE}),
+        Feature("biases scaled as the scores", {"embedding.alibi.scaled": False}),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}),
+        Feature("feed-forward biases", {f"{FFN}.bias": False}),
+        Feature("layer norm", {f"{NORM}.type": "rmsnorm"}),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("activation", {f"{FFN}.activation": GONE}, case="one key/value head"),
+        Feature("eps", {"model.norm_eps": GONE}, case="one key/value head"),
     ),
 )

@@ -66,6 +66,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
     ("embedding", "wavelengths"): {("embedding", "positional"): "sinusoidal"},
     ("expect", "portable"): {("embedding", "positional"): "alibi"},
+    ("embedding", "alibi"): {("embedding", "positional"): "alibi"},
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
@@ -171,6 +172,7 @@ VALUES: dict[str, list[Any]] = {
         {"norm_eps": 0.25},
         {"norm_weight": True},
     ],
+    "alibi": [{"bias_max": 4.0}, {"scaled": True}],
     "mixture": [
         {"experts": 4, "top_k": 2},
         {"experts": 6, "top_k": 2},

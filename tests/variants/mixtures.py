@@ -1,4 +1,4 @@
-"""Tiny specs of attention whose heads are those of chosen experts."""
+"""Tiny specs of attention whose heads are those of chosen experts, and of biases that differ between layers."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ VARIANTS: dict[str, str] = {
     ),
     "mixture_alibi": spec(
         "mixture_alibi",
-        block("mixture: {experts: 6, top_k: 2, z_loss: 0.1}, n_kv_heads: 2, scale: 0.3", residual="type: parallel"),
-        embedding="  positional: alibi",
+        block("mixture: {experts: 6, top_k: 2, z_loss: 0.1}, n_kv_heads: 2", residual="type: parallel")
+        + block("n_heads: 6, n_kv_heads: 2, head_dim: 24, window: 5", name="wide"),
+        "  - {pattern: [block, wide, wide]}",
+        embedding="  positional: alibi\n  alibi: {bias_max: 5.0, scaled: true}",
     ),
 }
 """Specs by name."""

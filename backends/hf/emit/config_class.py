@@ -53,6 +53,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "latent_norm_eps": ("float", "Added to the mean square in the norms of latents."),
     "attention_dropout": ("float", "Dropout on the attention weights."),
     "attention_multiplier": ("float", "Factor on the attention scores."),
+    "alibi_bias_max": ("float", "The slopes of the biases on the scores fall to 2 to the power of minus this."),
     "attn_logit_softcapping": ("float", "Cap on the attention scores."),
     "sliding_window": ("int", "Tokens that a query of a windowed layer sees, itself included."),
     "window_dilation": ("int", "Every how many tokens a windowed layer sees one."),

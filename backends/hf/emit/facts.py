@@ -10,6 +10,7 @@ from typing import Any
 from eulerc.backends.hf.component_file import component_file, forward_parameters
 from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import PRESENT
+from eulerc.ir.alibi import is_scaled
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Handed, definition
 from eulerc.ir.layering import layered
@@ -182,8 +183,8 @@ class Model:
 
     @cached_property
     def masks_differ(self) -> bool:
-        """Whether layers of one kind need masks of their own: by their windows, gaps within them, or prefixes."""
-        return bool(self.differing & {"sliding_window", "prefix_lm"}) or self.dilated
+        """Whether layers of one kind need masks of their own: by their windows, gaps within them, prefixes, biases."""
+        return bool(self.differing & {"sliding_window", "prefix_lm", *self.bias_numbers}) or self.dilated
 
     @cached_property
     def has_prefix(self) -> bool:
@@ -235,6 +236,13 @@ class Model:
     @cached_property
     def alibi(self) -> bool:
         return any(op.get("alibi") for op in self.mixers)
+
+    @cached_property
+    def bias_numbers(self) -> tuple[str, ...]:
+        """The numbers that the biases on the scores are made of."""
+        if not self.alibi:
+            return ()
+        return ("num_attention_heads", "head_dim") if any(map(is_scaled, self.mixers)) else ("num_attention_heads",)
 
     @cached_property
     def softcapped(self) -> bool:

@@ -94,10 +94,23 @@ def position_biases(emitter: Emitter, model: Model) -> None:
             device = inputs_embeds.device
             query_positions = torch.arange(query_length, device=device) + past_seen_tokens
             key_positions = torch.arange(kv_length, device=device) + kv_offset
-            slopes = alibi_slopes(self.config.num_attention_heads, device=device)
-            return ADD_ALIBI(attention_mask, slopes, query_positions, key_positions, inputs_embeds.dtype)
-        '''.replace("ADD_ALIBI", alibi_function(model))
+        '''
     )
+    with emitter.indent():
+        _slopes(emitter, model)
+        arguments = "attention_mask, slopes, query_positions, key_positions, inputs_embeds.dtype"
+        emitter.line(f"return {alibi_function(model)}({arguments})")
+
+
+def _slopes(emitter: Emitter, model: Model) -> None:
+    """The slopes of the heads, by the numbers of the layers that read the mask."""
+    holders = {name: "sizes" if name in model.differing else "self.config" for name in model.bias_numbers}
+    if "sizes" in holders.values():
+        emitter.line("sizes = self.config.per_layer_config[layer_idx]")
+    power = " ** (self.config.alibi_bias_max / 8)" if "alibi_bias_max" in model.numbers["fields"] else ""
+    emitter.line(f"slopes = alibi_slopes({holders['num_attention_heads']}.num_attention_heads, device=device){power}")
+    if "head_dim" in holders:
+        emitter.line(f"slopes = slopes * {holders['head_dim']}.head_dim**-0.5")
 
 
 LAYER_MASKS = '''
@@ -146,12 +159,11 @@ DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable |
 '''
 
 
-MASK_NUMBERS = ("sliding_window", "window_dilation", "prefix_lm")
-"""Numbers that tell the masks of one kind apart."""
-
-
-def _tells_masks(model: Model, name: str) -> bool:
-    return name in model.differing or (name != "prefix_lm" and model.dilated)
+def _mask_numbers(model: Model) -> list[str]:
+    """Numbers that tell the masks of one kind apart."""
+    windows = [name for name in ("sliding_window", "window_dilation") if model.dilated or name in model.differing]
+    others = [name for name in ("prefix_lm", *model.bias_numbers) if name in model.differing]
+    return [name for name in (*windows, *others) if name in model.numbers["fields"]]
 
 
 def layer_masks(model: Model) -> str:
@@ -160,7 +172,7 @@ def layer_masks(model: Model) -> str:
     if model.chunked:
         choice = "LAYER_MASK_FUNCTIONS[layer_type]"
     dilation = "            and_mask_function=dilated_mask(config, layer_idx),\n" if model.dilated else ""
-    numbers = [name for name in MASK_NUMBERS if name in model.numbers["fields"] and _tells_masks(model, name)]
+    numbers = _mask_numbers(model)
     holder, first = "config.per_layer_config[layer_idx]", ""
     if len(numbers) > 1:
         holder, first = "sizes", "sizes = config.per_layer_config[layer_idx]\n    "
