@@ -8,6 +8,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.dynamic_masks import DYNAMIC_MASK, resolve_mask
 from eulerc.ir.fields import Block, Choice, Field, Flag, Integer, Number
+from eulerc.ir.key_sharing import KV, check_taker
 from eulerc.ir.norms import NORM_FIELDS, as_attribute, nested_norm
 
 POSITIVE = Number(0, exclusive=True)
@@ -108,6 +109,7 @@ OPTIONS: dict[str, Field] = {
         "model",
     ),
     "dynamic_mask": DYNAMIC_MASK,
+    "kv": KV,
 }
 
 IMPLICIT: dict[str, Any] = {name: field.default for name, field in OPTIONS.items()}
@@ -133,6 +135,7 @@ def resolve_options(values: Values, head_dim: int, context: ModelContext, report
     for bias in ("q_bias", "k_bias", "v_bias"):
         if options[bias] == values.value("qkv_bias"):
             options[bias] = None
+    check_taker(values, report)
     options["dynamic_mask"] = resolve_mask(values, context, report)
     check_values(values, options, head_dim, report)
     check_sinks(values, options, report)
@@ -212,13 +215,16 @@ def has_steps(op: Op) -> bool:
     """Whether queries, keys and values take steps between projection and heads."""
     norm = op["qk_norm"]
     gate = option(op, "output_gate")
-    plain = all(
-        option(op, name) in (None, False)
-        for name in ("v_head_dim", "k_eq_v", "v_norm", "clip_qkv", "key_scale", "value_scale")
-    )
+    options = ("v_head_dim", "k_eq_v", "v_norm", "clip_qkv", "key_scale", "value_scale")
+    plain = all(option(op, name) in (None, False) for name in (("clip_qkv",) if takes_kv(op) else options))
     return (
         not plain or (norm is not None and norm["over"] == "heads") or (gate is not None and gate["source"] == "query")
     )
+
+
+def takes_kv(op: Op) -> bool:
+    """Whether a layer takes its keys and values from an earlier one."""
+    return bool(option(op, "kv") == "shared")
 
 
 def option(op: Op, name: str) -> Any:
@@ -256,6 +262,22 @@ def option_facts(op: Op) -> dict[str, Any]:
         "dynamic_mask_bias": bool(mask and mask["bias"]),
         "rope_negated": op["rope"] is not None and bool(op["rope"].get("negated")),
     }
+
+
+MAKING_FACTS = frozenset(
+    {
+        "key_bias",
+        "value_bias",
+        "key_is_value",
+        "value_norm",
+        "key_multiplier",
+        "value_multiplier",
+        "dynamic_mask",
+        "dynamic_mask_bias",
+        "hands_on",
+    }
+)
+"""Facts about keys and values of a layer's own."""
 
 
 def bias_of(op: Op, name: str) -> bool:
@@ -304,5 +326,6 @@ def option_traits(op: Op) -> tuple[str, ...]:
         "sinks": option(op, "attention_sinks") is not None,
         "value_width": option(op, "v_head_dim") is not None,
         "norm_by_head": norm is not None and norm["over"] == "heads",
+        "shared_kv": takes_kv(op),
     }
     return tuple(name for name, there in found.items() if there)

@@ -50,14 +50,16 @@ class Cost:
 
 @frozen
 class Handed:
-    """A value that layers hand on beside the stream: a parameter `name` of modules, which their layers pass through.
+    """A tensor that layers hand on beside the stream: a parameter `name` of modules, which their layers pass through.
 
     A taker reads the last one of its own `kind`: what must agree between the layer that made it and the one that reads.
     The component of a definition that `may_take` it has the parameter; a class that never takes it drops it.
+    `key` is the key of the language by which layers ask for it, and for others that come with it.
     """
 
     name: str
     kind: tuple[Any, ...] = ()
+    key: str = ""
 
 
 @frozen
@@ -220,6 +222,11 @@ def definitions() -> Mapping[str, type[Definition]]:
 def definition(name: str) -> type[Definition]:
     """The definition called `name`; KeyError if there is none."""
     return definitions()[name]
+
+
+def is_mixer(op: Op) -> bool:
+    """Whether an op mixes tokens."""
+    return definition(op.name).axis == "mixer"
 
 
 def by_axis(axis: str) -> dict[str, type[Definition]]:

@@ -148,7 +148,7 @@ def report_other_mask(op: Op, report: Report) -> None:
     )
 
 
-CHOICE = Handed("index_mask")
+CHOICE = Handed("index_mask", key="indexer")
 """The mask that an indexer has narrowed to its choice."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Module, Op, Symbol
-from eulerc.ir.definition import definition, definitions
+from eulerc.ir.definition import definition, definitions, is_mixer
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
 from eulerc.ir.starting import model_init, started
@@ -19,8 +19,11 @@ OUTSIDE = {"norm": "final", "embed_norm": "embedding"}
 
 
 def layer_kind(op: Op) -> str | None:
-    """The cache kind that an op asks for; None for ops without decode state."""
-    if not op.carries:
+    """The kind of cache, and of mask, that a mixer asks for; None for other ops.
+
+    A mixer without decode state of its own has the kind of the layer whose state it reads.
+    """
+    if not is_mixer(op):
         return None
     if op.get("indexer") is not None:
         return "indexed_attention"

@@ -6,6 +6,7 @@ fields are kept by construction, so that nearly every spec drawn is one that lin
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from eulerc.ir.alibi import ALIBI_FIELDS
 from eulerc.ir.attention_options import GATE_FIELDS, OPTIONS, SINK_FIELDS, TEMPERATURE_FIELDS
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Choice, Field, Flag, Kind
+from eulerc.ir.key_sharing import MAKING
 from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
@@ -622,6 +624,7 @@ OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
         lambda more: {"scale": 0.25, "length": 4, **more}, some_of(TEMPERATURE_FIELDS, without=("scale", "length"))
     ),
     "score_dtype": st.sampled_from(["model", "float32"]),
+    "kv": st.just("own"),
     "dynamic_mask": st.builds(lambda keep, bias: {"keep": keep, "bias": bias}, st.integers(2, 9), st.booleans()),
 }
 
@@ -771,8 +774,8 @@ def groups(draw: Draw, count: int, top_k: int) -> Drawn:
     return {**drawn, "limit": draw(st.integers(fewest, drawn["count"]))}
 
 
-def schedule(world: World, templates: Mapping[str, Drawn]) -> tuple[list[Drawn], int]:
-    """The schedule and its number of layers, at most six that are written out."""
+def schedule(world: World, templates: dict[str, Drawn]) -> tuple[list[Drawn], int]:
+    """The schedule and its number of layers, at most eight that are written out; it may add a template."""
     draw = world.draw
     kinds = ["run"] * 6 + ["loop", "integrator"]
     if "shared" in str(templates):
@@ -786,6 +789,10 @@ def schedule(world: World, templates: Mapping[str, Drawn]) -> tuple[list[Drawn],
         )
         runs.append(run)
         layers += length
+    if "integrator" not in str(runs) and draw(st.booleans()):
+        sharing = shared_run(world, templates)
+        runs += sharing
+        layers += len(sharing)
     return runs, layers
 
 
@@ -809,6 +816,19 @@ def integrator(world: World, templates: Mapping[str, Drawn], start: int) -> tupl
         body.pop("override_at", None)
         drawn["body"] = [body]
     return {"integrator": drawn}, STAGES[drawn["type"]] * drawn["steps"] * length
+
+
+def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:
+    """A layer with keys and values of its own, and one of a template like its that takes them, where that may be."""
+    attentions = {name: body["mixer"].get("attention", {}) for name, body in templates.items()}
+    makers = [name for name, own in attentions.items() if not own.keys() & {"latent_dim", "mla", "differential"}]
+    if not makers:
+        return []
+    maker = world.draw(st.sampled_from(makers))
+    attention = {name: value for name, value in attentions[maker].items() if name not in MAKING}
+    mixer = {**templates[maker]["mixer"], "attention": {**attention, "kv": "shared"}}
+    templates["taker"] = {**copy.deepcopy(templates[maker]), "mixer": mixer}
+    return [{"template": maker}, {"template": "taker"}]
 
 
 def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:

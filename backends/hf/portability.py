@@ -17,7 +17,7 @@ from eulerc.backends.hf.emit.config_class import tensor_plan_rules
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.frontend.blocks import ENGINES
 from eulerc.ir.core import Module, Op
-from eulerc.ir.definition import definition
+from eulerc.ir.definition import definition, is_mixer
 from eulerc.ir.numbers import config_fields, module_indices, schedule
 from eulerc.layers import layers_text
 
@@ -72,6 +72,10 @@ RULES: dict[str, Rule] = {
     ),
     "repeats": Rule(
         "a layer whose weights run several times", _both(NO, "the engine keeps one cache for an attention module")
+    ),
+    "shared_kv": Rule(
+        "keys and values of an earlier layer",
+        _both(RESTRICTED, "the engine caches them for every layer that reads them"),
     ),
     "latent": Rule(
         "latent attention",
@@ -227,10 +231,10 @@ def _model_traits(module: Module) -> Iterator[str]:
         yield from definition(op.name).traits(op)
     if any(op.get("config") == "logit_scale" for op in graph) and any(op.name == "softcap" for op in graph):
         yield "head_scale_and_cap"
-    caps = {op.get("softcap") for template in schedule(module) for op in template.ops if op.carries}
+    caps = {op.get("softcap") for template in schedule(module) for op in template.ops if is_mixer(op)}
     if len(caps) > 1:
         yield "attn_logit_softcapping"
-    if all(op.get("window") is not None for template in schedule(module) for op in template.ops if op.carries):
+    if all(op.get("window") is not None for template in schedule(module) for op in template.ops if is_mixer(op)):
         yield "window_everywhere"
     kinds = {(op.get("scaling") or {}).get("type") for op in module.all("rope")}
     yield from (trait for kind, trait in ROPES.items() if kind in kinds)

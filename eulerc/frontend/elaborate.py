@@ -21,6 +21,7 @@ from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.indexing import check_order
+from eulerc.ir.key_sharing import check_sources
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.span import Span
@@ -63,8 +64,10 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     names = [instances[module] for module in laid.modules]
     templates.check_unused({layer.template for layer in laid.layers})
     check_together(templates.ops(), context, report)
-    check_order([templates.op(name) for name in names if name is not None], report)
-    check_runs(laid, [None if name is None else templates.op(name) for name in names], report)
+    layers = [None if name is None else templates.op(name) for name in names]
+    check_order([layer for layer in layers if layer is not None], report)
+    check_sources([layer for layer in layers if layer is not None], report)
+    check_runs(laid, layers, report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)

@@ -16,7 +16,7 @@ from eulerc.ir.numbers import module_indices, schedule
 from eulerc.ir.starting import model_init
 from eulerc.ir.stats import statistics
 from eulerc.layers import layers_text
-from eulerc.viz.links import Link, links_of, weight_links
+from eulerc.viz.links import Link, levels_of, links_of, weight_links
 from eulerc.viz.text import one_line
 from eulerc.viz.words import number, rounded, size_words
 
@@ -86,6 +86,7 @@ def picture_of(module: Module) -> Picture:
     depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
     about = " ".join(str(op["description"]) for op in module.all("meta") if op.get("description"))
     kinds = tuple(_kind(index, group, depth, module) for index, group in enumerate(groups))
+    handed = links_of(schedule(module))
     return Picture(
         name=one_line(str(spec["name"])),
         about=one_line(about, 400),
@@ -96,7 +97,7 @@ def picture_of(module: Module) -> Picture:
         kinds=kinds,
         depth=depth,
         ropes={str(op.symbol): op for op in module.all("rope")},
-        links=(*links_of(schedule(module)), *weight_links(module_indices(module))),
+        links=(*handed, *weight_links(module_indices(module), levels_of(handed))),
     )
 
 

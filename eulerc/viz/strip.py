@@ -81,7 +81,7 @@ class Strip:
     @property
     def row_height(self) -> float:
         """Brackets, cells and numbers."""
-        return LEVEL * len(levels_of(self.picture.links)) + CELL_HEIGHT + LABEL_HEIGHT
+        return LEVEL * levels_of(self.picture.links) + CELL_HEIGHT + LABEL_HEIGHT
 
     @property
     def legend_height(self) -> float:
@@ -121,7 +121,7 @@ class Strip:
         x = (left + right) / 2 - pitch * self.per_row / 2
         y = middle - (self.rows * self.row_height + self.legend_height) / 2 + LABEL_HEIGHT / 2
         if self.picture.links:
-            names = ", ".join(name.replace("_", " ") for name in levels_of(self.picture.links))
+            names = ", ".join(dict.fromkeys(link.key.replace("_", " ") for link in self.picture.links))
             legend = cut(f"{names}: arrows lead to layers that share an earlier one's", 11, right - left)
             canvas.text((left + right) / 2, y, legend, 11, fill=SOFT_INK, anchor="middle")
         y += self.legend_height + self.row_height - CELL_HEIGHT - LABEL_HEIGHT

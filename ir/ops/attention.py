@@ -21,6 +21,7 @@ from eulerc.ir.attending import (
 )
 from eulerc.ir.attention_options import (
     IMPLICIT,
+    MAKING_FACTS,
     OPTIONS,
     WITHIN_FORWARD,
     bias_of,
@@ -30,13 +31,15 @@ from eulerc.ir.attention_options import (
     option_slots,
     option_traits,
     resolve_options,
+    takes_kv,
 )
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, linear, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, Handed, LocalTensor, definition, linear, register
 from eulerc.ir.dynamic_masks import mask_tensors
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
 from eulerc.ir.indexing import INDEXER, refuse_indexer
+from eulerc.ir.key_sharing import SHARED, keys_and_values
 from eulerc.ir.norms import qk_norm_fields, resolve_qk_norm
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
@@ -67,7 +70,8 @@ class Attention(Definition):
     name = "mixer.attention"
     axis, yaml_type, block = "mixer", "attention", "attention"
     module_name = "self_attn"
-    implicit = {**PLAIN, **IMPLICIT, "qk_norm": None, "rope": None, "alibi": False}
+    implicit = {**PLAIN, **IMPLICIT, "qk_norm": None, "rope": None, "alibi": False, "hands_on": False}
+    may_take = SHARED
 
     n_heads = Field(Integer(), "Query heads.", role="size", config="num_attention_heads", inherit="n_heads")
     n_kv_heads = Field(
@@ -173,20 +177,27 @@ class Attention(Definition):
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report, may_negate=True)
         check_norm_place(attributes, values, report)
-        attributes["alibi"] = resolve_alibi(values, context, report)
+        attributes |= {"alibi": resolve_alibi(values, context, report), "hands_on": False}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
     def carries(cls, op: Op) -> tuple[StateType, ...]:
-        return attention_state(op, op["head_dim"], option(op, "v_head_dim"))
+        return () if takes_kv(op) else attention_state(op, op["head_dim"], option(op, "v_head_dim"))
+
+    @classmethod
+    def takes(cls, op: Op) -> tuple[Handed, ...]:
+        return keys_and_values(op) if takes_kv(op) else ()
+
+    @classmethod
+    def offers(cls, op: Op) -> tuple[Handed, ...]:
+        return () if takes_kv(op) else keys_and_values(op)
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
         width = Widths.of(op)
-        tensors = [
-            *linear("q_proj", hidden_size, width.query_projection, bias_of(op, "q_bias"), std),
-            *linear("k_proj", hidden_size, width.keys, bias_of(op, "k_bias"), std),
-        ]
+        tensors = [*linear("q_proj", hidden_size, width.query_projection, bias_of(op, "q_bias"), std)]
+        if width.keys:
+            tensors += linear("k_proj", hidden_size, width.keys, bias_of(op, "k_bias"), std)
         if width.values:
             tensors += linear("v_proj", hidden_size, width.values, bias_of(op, "v_bias"), std)
         gate = option(op, "output_gate")
@@ -223,8 +234,12 @@ class Attention(Definition):
             parts = ("DynamicMask",)
             init["DynamicMask.A"] = "zeros"
         facts = {name: fact for name, fact in attention_facts(op).items() if name != "attention_bias"}
+        facts |= option_facts(op) | {"hands_on": cls.option(op, "hands_on")}
         slots = attention_slots(op) | option_slots(op)
-        return ClassBinding("attention", "Attention", facts | option_facts(op), slots, init=init, parts=parts)
+        if takes_kv(op):
+            facts = {name: fact for name, fact in facts.items() if name not in MAKING_FACTS}
+            return ClassBinding("shared_attention", "SharedAttention", facts, slots, init=init)
+        return ClassBinding("attention", "Attention", facts, slots, init=init, parts=parts)
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
@@ -233,7 +248,7 @@ class Attention(Definition):
 
 @frozen
 class Widths:
-    """Channels of the projections; `values` and `gates` are 0 where there is no such projection."""
+    """Channels of the projections; `keys`, `values` and `gates` are 0 where there is no such projection."""
 
     queries: int
     query_projection: int
@@ -251,8 +266,8 @@ class Widths:
         return cls(
             queries=heads * head_dim,
             query_projection=heads * head_dim * (2 if gate is not None and not projected else 1),
-            keys=kv_heads * head_dim,
-            values=0 if option(op, "k_eq_v") else kv_heads * value_dim,
+            keys=0 if takes_kv(op) else kv_heads * head_dim,
+            values=0 if option(op, "k_eq_v") or takes_kv(op) else kv_heads * value_dim,
             gates=(heads if gate["over"] == "head" else heads * value_dim) if projected else 0,
             outputs=heads * value_dim,
         )
@@ -272,7 +287,9 @@ def norm_tensors(op: Op, width: Widths, std: Init) -> tuple[LocalTensor, ...]:
             "full": (width.queries, width.keys),
         }
         query_shape, key_shape = by_kind[op["qk_norm"]["over"]]
-        shapes += [("qk_norm", "q_norm", query_shape), ("qk_norm", "k_norm", key_shape)]
+        shapes.append(("qk_norm", "q_norm", query_shape))
+        if width.keys:
+            shapes.append(("qk_norm", "k_norm", key_shape))
     tensors = []
     for attribute, name, shape in shapes:
         norm = op.get(attribute)
@@ -309,6 +326,7 @@ KNOWN = (
         "alibi",
         "v_head_dim",
         "attention_sinks",
+        "hands_on",
         "module",
         "class",
     }

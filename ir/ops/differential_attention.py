@@ -76,7 +76,8 @@ class DifferentialAttention(Definition):
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         allowed = (*PLAIN, "n_heads", "n_kv_heads", "head_dim", "window_mode", "rope", "differential")
-        refuse_other_keys(values, allowed, "differential attention", report)
+        reasons = {"kv": "layers of differential attention make keys and values each"}
+        refuse_other_keys(values, allowed, "differential attention", report, reasons)
         check_window(values, report)
         heads = resolve_heads(values, context, report)
         if heads is None:

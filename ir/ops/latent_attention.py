@@ -230,6 +230,7 @@ def check_plain_keys(values: Values, report: Report) -> None:
         "v_head_dim": "`mla` says the widths: nope_dim, rope_dim and v_dim",
         "output_gate": "latent attention has a gate in its own block: `mla.gate`",
         "v_norm": "latent attention norms its latents: `mla.norms`",
+        "kv": "layers of latent attention keep a latent each, and share none",
         "dynamic_mask": "latent attention chooses keys by an `indexer`",
         "differential": "keep one of the two",
     }

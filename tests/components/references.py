@@ -40,16 +40,27 @@ def rotate(states: torch.Tensor, theta: float, width: int) -> torch.Tensor:
     return rotated
 
 
-def attention(module: nn.Module, hidden_states: torch.Tensor, rotary_width: int) -> torch.Tensor:
-    """What Attention computes for one sequence (length, hidden), by loops."""
+def attention(
+    module: nn.Module,
+    hidden_states: torch.Tensor,
+    rotary_width: int,
+    maker: nn.Module | None = None,
+    earlier_states: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What Attention computes for one sequence (length, hidden), by loops.
+
+    What SharedAttention computes, if `maker` is the module that has made keys and values, from `earlier_states`.
+    """
 
     def heads(states: torch.Tensor) -> torch.Tensor:
         return states.view(len(states), -1, module.head_dim).transpose(0, 1)
 
-    query, key = heads(module.q_proj(hidden_states)), heads(module.k_proj(hidden_states))
+    maker = module if maker is None else maker
+    source = hidden_states if earlier_states is None else earlier_states
+    query, key = heads(module.q_proj(hidden_states)), heads(maker.k_proj(source))
     if rotary_width:
         query, key = rotate(query, 10_000.0, rotary_width), rotate(key, 10_000.0, rotary_width)
-    output = attend(query, key, heads(module.v_proj(hidden_states)), module.scaling, module.config.sliding_window)
+    output = attend(query, key, heads(maker.v_proj(source)), module.scaling, module.config.sliding_window)
     return module.o_proj(output.transpose(0, 1).flatten(1))
 
 

@@ -26,6 +26,7 @@ from eulerc.backends.hf.components.xielu import XIELU
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
 from eulerc.backends.hf.link import Request, link
 from eulerc.backends.hf.specialise import PRESENT
+from eulerc.ir.attention_options import MAKING_FACTS
 from tests.components.harness import BATCH, LENGTH, causal_mask, component_config, fill_slots, hidden_states, perturb
 
 FOLDER = Path(next(iter(components.__path__)))
@@ -82,6 +83,15 @@ def attention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
         "position_ids": torch.arange(LENGTH)[None],
         "cache_slot": 0,
     }
+
+
+def shared_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    sizes = config.per_layer_config[1]
+    generator = torch.Generator().manual_seed(5)
+    shape = (BATCH, sizes.num_key_value_heads, LENGTH)
+    keys = torch.randn(*shape, sizes.head_dim, generator=generator)
+    values = torch.randn(*shape, sizes.v_head_dim or sizes.head_dim, generator=generator)
+    return {**attention_inputs(config), "shared_keys": keys, "shared_values": values}
 
 
 def mask_inputs(config: PreTrainedConfig) -> dict[str, Any]:
@@ -148,6 +158,13 @@ def untaken(facts: Facts) -> set[str]:
     }
 
 
+def taker_options_agree(facts: Facts) -> bool:
+    """The same of layers that take their keys and values, where a width of values is no step of theirs."""
+    makes_nothing = {"key_is_value": False, "value_bias": False, "dynamic_mask": False, "dynamic_mask_bias": False}
+    narrow = {**facts, **makes_nothing, "v_head_dim": None}
+    return options_agree(narrow) and (facts["v_head_dim"] is None or facts["gate_source"] != "query")
+
+
 ATTENTION_FACTS: dict[str, tuple[Any, ...]] = {
     "attention_out_bias": FLAG,
     "rope": FLAG,
@@ -190,7 +207,7 @@ STEPS = ("v_head_dim", "key_is_value", "value_norm", "clip_qkv", "key_multiplier
 def options_agree(facts: Facts) -> bool:
     """What the definition of attention makes of legal specs."""
     gate = facts["gate_source"]
-    steps = any(facts[name] for name in STEPS) or facts["qk_norm"] == "heads" or gate == "query"
+    steps = any(facts.get(name) for name in STEPS) or facts["qk_norm"] == "heads" or gate == "query"
     return (
         facts["stepwise_projections"] == steps
         and (facts["rope"] or not facts["rope_negated"])
@@ -280,6 +297,7 @@ LINKED = (
 
 INTERLEAVED = ("_interleaved", "_interleaved_float32", "_neighbours", "_neighbours_float32", "_deinterleaved")
 ROTATIONS = tuple(("apply_rotary", f"apply_rotary_pos_emb{kind}") for kind in ("", "_float32", *INTERLEAVED))
+QUERY_ROTATIONS = tuple(("query_rotary", f"rotate_queries{kind}") for kind in ("", "_partially", *INTERLEAVED[:4]))
 PARTIAL_ROTATION = ("apply_partial_rotary", "apply_partial_rotary_pos_emb")
 
 
@@ -330,7 +348,7 @@ CASES = (
         "attention",
         "Attention",
         attention_inputs,
-        ATTENTION_FACTS | OPTION_FACTS,
+        ATTENTION_FACTS | OPTION_FACTS | {"hands_on": FLAG},
         slots={
             "QKNorm": RMS_NORMS,
             "ValueNorm": NORMS,
@@ -341,6 +359,26 @@ CASES = (
         legal=options_agree,
         filled=eager_slot,
         dropped=untaken,
+        differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
+    ),
+    Case(
+        "shared_attention",
+        "SharedAttention",
+        shared_inputs,
+        {
+            name: values
+            for name, values in (ATTENTION_FACTS | OPTION_FACTS).items()
+            if name not in (*MAKING_FACTS, "shared_module")
+        },
+        slots={
+            "QKNorm": RMS_NORMS,
+            "OutputNorm": NORMS,
+            "rotate_queries": QUERY_ROTATIONS,
+            "query_temperature": TEMPERATURES,
+        },
+        legal=taker_options_agree,
+        filled=eager_slot,
+        dropped=lambda facts: set() if facts["rope"] else {"position_embeddings"},
         differing={"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16},
     ),
     Case(
@@ -737,7 +775,7 @@ def attention_call(module: nn.Module, inputs: Mapping[str, Any]) -> dict[str, An
     def shown(option: Any) -> Any:
         return option.tolist() if isinstance(option, torch.Tensor) else option
 
-    if takes_cache(module):
+    if hasattr(module, "is_causal"):
         ALL_ATTENTION_FUNCTIONS["recording"] = interface
         module.config._attn_implementation = "recording"
         module(**inputs)

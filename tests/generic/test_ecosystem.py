@@ -26,6 +26,7 @@ from eulerc.backends.hf.build import Options, build
 
 MOE = ("mixtral", "moe_losses", "deepseek_v3")
 SEVERAL = ("llama", "gemma2", "gpt2", "alibi", "two_ropes", "two_windows", "mla_window", "looped", "integrated", *MOE)
+SEVERAL += ("shared_kv_by_type",)
 # Its frequencies follow the length, which a cache of rotated keys cannot.
 CACHEABLE = tuple(name for name in VARIANTS if name != "dynamic_rope")
 # Every token once, and no padding: greedy decoding of random weights would repeat one token.
@@ -218,7 +219,7 @@ def test_recorded_outputs_are_those_of_every_layer_in_order(name: str) -> None:
     lm = model(name)
     found: list[torch.Tensor] = []
     for layer in lm.model.layers:
-        layer.register_forward_hook(lambda module, inputs, output: found.append(output))
+        layer.register_forward_hook(lambda module, inputs, output: found.append(stream(output)))
     layers = lm.config.num_hidden_layers
     asked = {"output_router_logits": True} if name in MOE else {}
     output = lm(tokens(2, 9), output_hidden_states=True, output_attentions=True, use_cache=False, **asked)
@@ -235,6 +236,12 @@ def test_recorded_outputs_are_those_of_every_layer_in_order(name: str) -> None:
     assert plain.hidden_states is None
     assert plain.attentions is None
     assert name not in MOE or plain.router_logits is None
+
+
+def stream(output: Any) -> torch.Tensor:
+    """The stream out of what a layer returns, which may hand on other tensors beside it."""
+    first: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return first
 
 
 def edited(name: str, target: Path, **changes: Any) -> Any:
@@ -255,6 +262,7 @@ EDITS = {
     "deepseek_v3": {"kv_lora_rank": 8, "num_experts": 16, "moe_intermediate_size": 8, "block_types": None},
     "mla_window": {"kv_lora_rank": 12, "v_head_dim": 8},
     "mixtral": {"num_experts": 6, "num_experts_per_tok": 3},
+    "shared_kv_alibi": {"num_attention_heads": 2, "num_key_value_heads": 1, "layer_types": None, "block_types": None},
 }
 
 

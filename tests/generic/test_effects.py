@@ -82,6 +82,10 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     },
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
     ("mixer", "attention", "indexer"): {(*TEMPLATE, "mixer", "attention", "mla"): MLA},
+    ("mixer", "attention", "kv"): {
+        ("layer_schedule", "template"): None,
+        ("layer_schedule", "pattern"): ["other", "block"],
+    },
     ("norm", "output"): {(*TEMPLATE, "norm", "position"): "sandwich"},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from builds import VARIANTS, close, directory, model, read, tokens
 
 from eulerc.ir.core import Op
+from eulerc.ir.definition import is_mixer
 from eulerc.ir.numbers import schedule, tensor_plan
 from eulerc.ir.stats import executed_flops, kv_bytes, statistics
 
@@ -122,7 +123,7 @@ def test_predicted_cache_bytes_are_those_of_the_cache(name: str) -> None:
     lm = model(name)
     for length in (3, 30):
         cache = lm(tokens(1, length), use_cache=True).past_key_values
-        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
+        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
         tensors += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
         assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) == kv_bytes(module, length)
 
@@ -151,7 +152,7 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     length = 30
     seen = torch.eye(length, dtype=torch.bool)[-1]
     for template in reversed(schedule(module)):
-        masks = [visible(op, length) for op in template.ops if op.carries]
+        masks = [visible(op, length) for op in template.ops if is_mixer(op)]
         reached = [(seen[:, None] & mask).any(dim=0) for mask in masks]
         seen = torch.stack([seen, *reached]).any(dim=0)
     lm = model(name)

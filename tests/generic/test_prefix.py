@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from builds import VARIANTS, close, directory, model, read, tokens
 from test_invariants import visible
 
+from eulerc.ir.definition import is_mixer
 from eulerc.ir.numbers import schedule
 
 NAMES = tuple(name for name, text in VARIANTS.items() if "prefix_lm" in text)
@@ -32,7 +33,7 @@ def test_tokens_of_the_prefix_see_each_other_and_the_others_see_the_past(name: s
     reached = torch.eye(LENGTH, dtype=torch.bool)
     for template in schedule(module):
         for op in template.ops:
-            if op.carries:
+            if is_mixer(op):
                 mask = visible(op, LENGTH) | (prefix.T * prefix).bool() & bool(op.get("prefix_lm"))
                 reached = (mask.float() @ reached.float() > 0) | reached
     lm = model(name)

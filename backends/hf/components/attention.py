@@ -16,6 +16,10 @@ from eulerc.backends.hf.components.rms_norm import RMSNorm as OutputNorm
 from eulerc.backends.hf.components.rms_norm import RMSNorm as QKNorm
 from eulerc.backends.hf.components.rms_norm import RMSNorm as ValueNorm
 
+AttentionResult = (
+    tuple[torch.Tensor, torch.Tensor | None] | tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]
+)
+
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017, eq. 1), with one key/value head to a group of query heads."""
@@ -129,7 +133,7 @@ class Attention(nn.Module):
         past_key_values: Cache | None = None,
         cache_slot: int = 0,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    ) -> AttentionResult:
         input_shape = hidden_states.shape[:-1]
         hidden_shape = (*input_shape, -1, self.head_dim)
 
@@ -239,4 +243,7 @@ class Attention(nn.Module):
         if self.config.output_norm:
             attn_output = self.o_norm(attn_output)
         attn_output = self.o_proj(attn_output)
+        if self.config.hands_on:
+            # All keys and values that these queries meet: the cache of a window keeps fewer
+            return attn_output, attn_weights, key_states, value_states
         return attn_output, attn_weights

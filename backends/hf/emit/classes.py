@@ -8,20 +8,13 @@ from typing import Any
 from eulerc.backends.hf.emit.facts import Model, facts_of, part_names
 from eulerc.backends.hf.emit.fixup import norm_field
 from eulerc.backends.hf.emit.graph_ops import METHODS, SINUSOIDS
+from eulerc.backends.hf.emit.rotations import rotation_requests, rotation_slots
 from eulerc.backends.hf.link import Request
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definitions
 
-ROTATIONS = {
-    (False, "model"): "apply_rotary_pos_emb",
-    (False, "float32"): "apply_rotary_pos_emb_float32",
-    (False, "float32_rotation"): "apply_rotary_pos_emb_float32",
-    (True, "model"): "apply_rotary_pos_emb_interleaved",
-    (True, "float32"): "apply_rotary_pos_emb_interleaved_float32",
-    (True, "float32_rotation"): "apply_rotary_pos_emb_interleaved_float32",
-}
 NORM_SLOTS = {
     "qk_norm": "QKNorm",
     "latent_norm": "LatentNorm",
@@ -30,8 +23,13 @@ NORM_SLOTS = {
     "value_norm": "ValueNorm",
     "output_norm": "OutputNorm",
 }
+RESULTS = {
+    False: "tuple[torch.Tensor, torch.Tensor | None]",
+    True: "tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]",
+}
+"""What attention returns, by whether it hands its keys and values on."""
+
 DECORATOR = "use_experts_implementation"
-PARTIAL = "apply_partial_rotary_pos_emb"
 TEMPERATURES = {"log": "log_temperature", "shifted_log": "shifted_log_temperature", "power": "power_temperature"}
 
 
@@ -86,57 +84,24 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     return frozenset(names)
 
 
-def _rotation(model: Model, op: Op, slot: str = "rotation") -> str | None:
-    if slot not in op["slots"]:
-        return None
-    interleaved, precision = op["slots"][slot]
-    if op["component"] == "latent_attention" and interleaved and precision == "model":
-        return "apply_rotary_pos_emb_deinterleaved"
-    name = ROTATIONS[interleaved, precision]
-    return name.replace("interleaved", "neighbours") if model.neighbour_tables else name
-
-
-def _partial(rotation: str) -> str:
-    """The name of a rotation of a head's first dims only; a model may have several."""
-    return rotation.replace("apply_rotary", "apply_partial_rotary")
-
-
 def _slots(model: Model, op: Op) -> dict[str, str]:
     given = op["slots"]
     slots: dict[str, str] = {}
     for name, slot in NORM_SLOTS.items():
         if name in given:
             slots[slot] = str(given[name])
-    rotation = _rotation(model, op)
-    if rotation is not None:
-        slots["apply_rotary_pos_emb"] = _partial(rotation) if op["facts"]["partial_rotary"] else rotation
-    index_rotation = _rotation(model, op, "index_rotation")
-    if index_rotation is not None:
-        slots["apply_index_rotary_pos_emb"] = index_rotation
+    slots |= rotation_slots(model, op)
     if "eager" in given:
         slots["eager_attention_forward"] = _eager_name(given["eager"])
     if "temperature" in given:
         slots["query_temperature"] = TEMPERATURES[given["temperature"]]
+    if op["component"] == "attention":
+        slots["AttentionResult"] = RESULTS[op["facts"]["hands_on"]]
     return slots | {name: str(value) for name, value in given.items() if name[0].isupper() or name == DECORATOR}
 
 
 def _slot_functions(model: Model, op: Op) -> list[Request]:
-    requests = []
-    index_rotation = _rotation(model, op, "index_rotation")
-    if index_rotation is not None:
-        requests.append(Request(component="apply_rotary", names=(index_rotation,)))
-    rotation = _rotation(model, op)
-    if rotation is not None:
-        requests.append(Request(component="apply_rotary", names=(rotation,)))
-        if op["facts"]["partial_rotary"]:
-            requests.append(
-                Request(
-                    component="apply_partial_rotary",
-                    names=(PARTIAL,),
-                    slots={"apply_rotary_pos_emb": rotation},
-                    rename={PARTIAL: _partial(rotation)},
-                )
-            )
+    requests = rotation_requests(model, op)
     if "eager" in op["slots"]:
         requests.append(_eager_request(op["slots"]["eager"]))
     if "temperature" in op["slots"]:

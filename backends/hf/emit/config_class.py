@@ -7,6 +7,7 @@ from typing import Any
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE
+from eulerc.backends.hf.emit.handed import groups, sharing_modes
 from eulerc.backends.hf.emit.lists import indices, schedule_expression
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
@@ -116,6 +117,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "hidden_dropout": ("float", "Dropout on the embedding and on every sublayer's output."),
     "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
     "block_types": ("list[str]", "The template of every layer, by name."),
+    "kv_groups": ("list[str]", "Layers of one name may share keys and values."),
     "position_offset": ("int", "Added to every position."),
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
     "integrator_steps": ("list[int]", "The steps of every integrator."),
@@ -187,7 +189,7 @@ def _lists(model: Model) -> list[str]:
         "block_types": model.has_block_types,
         "layer_types": model.has_layer_types,
     }
-    return [name for name, is_present in present.items() if is_present]
+    return [*(name for name, is_present in present.items() if is_present), *groups(model)]
 
 
 def _rope_layers(model: Model) -> dict[str, int]:
@@ -214,6 +216,7 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
         for name, value in config_values(model, special_ids).items():
             _field(emitter, name, value)
         _post_init(emitter, model)
+        sharing_modes(emitter, model)
         _validation(emitter, model)
     return emitter.text()
 
@@ -236,6 +239,7 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "block_types": "list[str] | None",
         "module_indices": "list[int] | None",
         "integrator_steps": "list[int] | None",
+        "kv_groups": "list[str] | None",
         "pad_token_id": "int | None",
         "bos_token_id": "int | None",
         "eos_token_id": "int | list[int] | None",
@@ -286,6 +290,8 @@ def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
         attention = (*attention, ("gate_proj", "colwise"))
     if op.get("k_eq_v"):
         attention = tuple(pair for pair in attention if pair[0] != "v_proj")
+    if op.get("kv") == "shared":
+        attention = tuple(pair for pair in attention if pair[0] not in ("k_proj", "v_proj"))
     gated = (("gate_proj", "colwise"), ("up_proj", "colwise"), ("down_proj", "rowwise"))
     dense = gated if name == "ffn.gated" else gated[1:]
     table = {
@@ -316,8 +322,8 @@ def _plans(emitter: Emitter, model: Model) -> None:
             for path, style in rules.items():
                 emitter.line(f'"{path}": "{style}",')
         emitter.line("}")
-    # A module that runs at several depths belongs to no one rank
-    if not model.shares_modules:
+    # A module that runs at several depths belongs to no one rank, and from rank to rank goes the stream alone
+    if not model.shares_modules and not model.handed:
         _pipeline_plan(emitter, model)
     rules = _expert_parallel_rules(model)
     if rules:
@@ -366,9 +372,8 @@ def _post_init(emitter: Emitter, model: Model) -> None:
         "integrator_steps": model.integrator_steps or None,
     }
     literals = {name: value for name, value in literals.items() if value is not None}
-    lists = {
-        name: names for name, names in (("block_types", model.blocks), ("layer_types", model.kinds)) if name in values
-    }
+    lists = {"block_types": model.blocks, "layer_types": model.kinds, **groups(model)}
+    lists = {name: names for name, names in lists.items() if name in values}
     latent = any(op.name == "mixer.latent_attention" for op in model.mixers)
     if not literals and not lists and not latent and not model.shares_modules:
         return

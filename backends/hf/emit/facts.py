@@ -12,7 +12,7 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
 from eulerc.ir.core import Module, Op, Symbol
-from eulerc.ir.definition import Handed, definition
+from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.layering import layered
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
@@ -164,9 +164,8 @@ class Model:
 
     @cached_property
     def handed(self) -> dict[str, str]:
-        """The values that layers hand on beside the stream, each with its annotation in the classes that take it."""
-        takers = [(op, value) for template in self.schedule for op in template.ops for value in _takes(op)]
-        return {value.name: parameters_of(self.class_of(op))[value.name] for op, value in takers}
+        """The tensors that layers hand on beside the stream, by name: the key of the language that asks for each."""
+        return {value.name: value.key for template in self.schedule for op in template.ops for value in _takes(op)}
 
     def class_of(self, op: Op) -> Op:
         """The class of an op's module."""
@@ -205,7 +204,7 @@ class Model:
         names = block_types(self.module)
         ropes: dict[str, set[str]] = {}
         for name, template in zip(names, self.schedule, strict=True):
-            ropes.setdefault(name, set()).update(str(op.get("rope")) for op in template.ops if op.carries)
+            ropes.setdefault(name, set()).update(str(op.get("rope")) for op in template.ops if is_mixer(op))
         apart = any(len(found) > 1 for found in ropes.values()) and not self.kinds_tell_ropes
         return [str(template.symbol) for template in self.schedule] if apart else names
 
@@ -230,8 +229,8 @@ class Model:
 
     @cached_property
     def mixers(self) -> list[Op]:
-        """The ops with decode state, layer by layer."""
-        return [op for template in self.schedule for op in template.ops if op.carries]
+        """The mixers, layer by layer."""
+        return [op for template in self.schedule for op in template.ops if is_mixer(op)]
 
     @cached_property
     def alibi(self) -> bool:
@@ -337,7 +336,9 @@ class Model:
         """
         slots = [(str(op["component"]), op["slots"]) for op in self.module.all("class")]
         readers = {component for component, given in slots if "rotation" in given or "index_rotation" in given}
-        return len(self.ropes) == 1 and bool(self.ropes[0]["interleaved"]) and readers <= {"attention"}
+        return (
+            len(self.ropes) == 1 and bool(self.ropes[0]["interleaved"]) and readers <= {"attention", "shared_attention"}
+        )
 
     @cached_property
     def rope_labels(self) -> dict[str, str]:

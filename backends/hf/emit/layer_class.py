@@ -73,10 +73,9 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     ]
     if not model.ropes:
         del parameters[2]
-    if any("cache_slot" in _asked(model, op) for op in template.ops if definition(op.name).axis == "mixer"):
+    parameters[2:2] = [f"{name}: torch.Tensor | None = None" for name in model.handed]
+    if model.shares_modules:
         parameters.insert(-1, "cache_slot: int = 0")
-    for name, annotation in model.handed.items():
-        parameters.insert(-1, f"{name}: {annotation} = None")
     if model.hashes:
         parameters.insert(-1, "input_ids: torch.LongTensor | None = None")
     with emitter.indent("def forward("):
@@ -84,7 +83,7 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
             emitter.line(f"{parameter},")
     result = "torch.Tensor"
     if model.handed:
-        result = f"tuple[{', '.join((result, *model.handed.values()))}]"
+        result = f"tuple[{', '.join((result, *('torch.Tensor | None' for _ in model.handed)))}]"
     with emitter.indent(f") -> {result}:"):
         _Wiring(emitter, model, template).print()
 

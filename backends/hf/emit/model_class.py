@@ -5,6 +5,7 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, METHODS, base_ops, lines, member
+from eulerc.backends.hf.emit.handed import labels_of
 from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.masks import masks, position_biases
 
@@ -245,8 +246,9 @@ def _loop(emitter: Emitter, model: Model) -> None:
         emitter.line("}")
     elif model.ropes:
         emitter.line("position_embeddings = self.rotary_emb(hidden_states, position_ids=position_ids)")
-    for name in model.handed:
-        emitter.line(f"{name} = None")
+    labels_by_key = {key: labels_of(model, key) for key in model.handed.values()}
+    for name, key in model.handed.items():
+        emitter.line(f"{name} = {'None' if labels_by_key[key] is None else '{}'}")
     emitter.line()
     if model.integrates:
         _pieces(emitter, model, labels)
@@ -254,7 +256,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
     header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
     if model.shares_modules:
         header = "for layer_idx, module_idx in enumerate(self.config.module_indices):"
-    elif model.has_layer_types or labels is not None:
+    elif model.has_layer_types or labels is not None or any(labels_by_key.values()):
         header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
     with emitter.indent(header):
         _call(emitter, model, "self.layers[module_idx]" if model.shares_modules else "decoder_layer", labels)
@@ -263,8 +265,13 @@ def _loop(emitter: Emitter, model: Model) -> None:
 
 def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> None:
     """The call of one layer."""
-    with emitter.indent(f"{', '.join(('hidden_states', *model.handed))} = {layer}("):
+    places = _places(emitter, model)
+    targets = [name if place is None else f"{name}[{place}]" for name, place in places.items()]
+    with emitter.indent(f"{', '.join(('hidden_states', *targets))} = {layer}("):
         emitter.line("hidden_states,")
+        # By position, since checkpoints of the reentrant kind follow gradients of no other arguments
+        for name, place in places.items():
+            emitter.line(f"{name}," if place is None else f"{name}.get({place}),")
         if labels is not None:
             emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
         elif model.ropes:
@@ -276,12 +283,19 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
         emitter.line("past_key_values=past_key_values,")
         if model.shares_modules:
             emitter.line("cache_slot=layer_idx,")
-        for name in model.handed:
-            emitter.line(f"{name}={name},")
         if model.hashes:
             emitter.line("input_ids=input_ids,")
         emitter.line("**kwargs,")
     emitter.line(")")
+
+
+def _places(emitter: Emitter, model: Model) -> dict[str, str | None]:
+    """For every tensor that layers hand on, where the loop keeps that of this layer's kind; None for one kind."""
+    labels = {key: labels_of(model, key) for key in model.handed.values()}
+    for key, field in labels.items():
+        if field is not None:
+            emitter.line(f"{key}_kind = self.config.{field}[layer_idx]")
+    return {name: f"{key}_kind" if labels[key] is not None else None for name, key in model.handed.items()}
 
 
 def _pieces(emitter: Emitter, model: Model, labels: str | None) -> None:
