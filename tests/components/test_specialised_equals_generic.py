@@ -91,7 +91,8 @@ def shared_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     shape = (BATCH, sizes.num_key_value_heads, LENGTH)
     keys = torch.randn(*shape, sizes.head_dim, generator=generator)
     values = torch.randn(*shape, sizes.v_head_dim or sizes.head_dim, generator=generator)
-    return {**attention_inputs(config), "shared_keys": keys, "shared_values": values}
+    inputs = {name: value for name, value in attention_inputs(config).items() if name != "cache_slot"}
+    return {**inputs, "shared_keys": keys, "shared_values": values}
 
 
 def mask_inputs(config: PreTrainedConfig) -> dict[str, Any]:
