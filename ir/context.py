@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from eulerc.diagnostics.model import Diagnostics, Label
 from eulerc.ir.core import Dim
@@ -93,6 +93,8 @@ class ModelContext:
     embedding: Values
     head: Values
     hints: Values
+    layered_safe: bool = False
+    """Whether norms and routers are float32 whatever the model's dtype."""
     used: set[str] = field(factory=set)
 
     def number(self, key: str) -> Any:
@@ -114,6 +116,13 @@ class ModelContext:
     @property
     def positional(self) -> str:
         return str(self.embedding.value("positional"))
+
+    def with_policy(self, values: Values, **defaults: Any) -> Values:
+        """The values with other defaults under the policy layered_safe."""
+        if not self.layered_safe:
+            return values
+        changed = {name: evolve(values.fields[name], default=default) for name, default in defaults.items()}
+        return evolve(values, fields={**values.fields, **changed})
 
     def norm_eps(self, kind: str) -> float:
         """The eps of norms where none is written: `model.norm_eps`, else 1e-6 for RMSNorm and 1e-5 for LayerNorm."""

@@ -183,6 +183,11 @@ class Definition:
         return None
 
     @classmethod
+    def float32_binding(cls, op: Op) -> ClassBinding | None:
+        """The component for tensors of the op in float32, where that is another than `binding`: a norm's, for one."""
+        return cls.binding(op)
+
+    @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         """Numbers of the op that live in `config.json`: canonical field name to value."""
         return {

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from attrs import evolve
+
 from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition, definitions, is_mixer
@@ -151,7 +153,15 @@ def _real_fields() -> frozenset[str]:
 def tensor_plan(module: Module) -> Iterator[TensorPlan]:
     """Every tensor of the state dict, in the order of the model's modules."""
     spec, depth = module.one("spec"), len(schedule(module))
-    return (started(tensor, spec, depth) for tensor in _declared_tensors(module))
+    tensors = (started(tensor, spec, depth) for tensor in _declared_tensors(module))
+    if spec["dtype_policy"] == "uniform":
+        return tensors
+    return (evolve(tensor, dtype="float32") if of_norm(tensor.name) else tensor for tensor in tensors)
+
+
+def of_norm(name: str) -> bool:
+    """Whether a tensor is the weight or bias of a norm."""
+    return name.endswith(("norm.weight", "norm.bias"))
 
 
 def _declared_tensors(module: Module) -> Iterator[TensorPlan]:

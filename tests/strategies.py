@@ -7,6 +7,7 @@ fields are kept by construction, so that nearly every spec drawn is one that lin
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -143,6 +144,10 @@ UNDRAWN = {
 """Keys that no drawn spec has, with the reason."""
 
 
+NOT_SAFE = ('_float32": false', 'float32_weight": false', 'dtype": "model"')
+"""What the policy layered_safe refuses."""
+
+
 def all_keys() -> set[str]:
     """Every key that drawn specs should have, by its dotted path."""
     return set(keys()) - set(UNDRAWN)
@@ -234,6 +239,8 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     ):
         if draw(st.booleans()):
             spec[name] = draw(some_of(fields))
+    if any(pair in json.dumps(spec["layer_templates"]) + json.dumps(spec["layer_schedule"]) for pair in NOT_SAFE):
+        spec.get("compatibility", {}).pop("dtype_policy", None)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
 

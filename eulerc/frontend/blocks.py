@@ -144,6 +144,16 @@ HEAD: dict[str, Field] = {
 
 COMPATIBILITY: dict[str, Field] = {
     "compile_target": Field(Choice(meanings={"huggingface": "a transformers model"}), "What to build.", "huggingface"),
+    "dtype_policy": Field(
+        Choice(
+            meanings={
+                "uniform": "all in the model's dtype, but for what says otherwise of itself",
+                "layered_safe": "norms and routers are stored and computed in float32",
+            }
+        ),
+        "What stays in float32 in a model of 16 bits.",
+        "uniform",
+    ),
 }
 
 ENGINES = {

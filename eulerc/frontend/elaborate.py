@@ -39,6 +39,7 @@ class _Blocks:
     embedding: Values
     head: Values
     hints: Values
+    compatibility: Values
     expect: Values
     meta: Values
 
@@ -52,7 +53,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         return None
     read = _read_blocks(reader, entries, root)
     _check_required(entries, root, diagnostics)
-    context = ModelContext(read.model, read.embedding, read.head, read.hints)
+    layered_safe = read.compatibility.given.get("dtype_policy") == "layered_safe"
+    context = ModelContext(read.model, read.embedding, read.head, read.hints, layered_safe)
     report = Report(diagnostics)
     _judge(context, report)
     embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
@@ -143,14 +145,13 @@ def _read_blocks(reader: Reader, entries: Mapping[str, tree.Entry], root: tree.M
             return Values({}, {}, root.span, fields)
         return reader.block(node, fields, key, root.span)
 
-    if "compatibility" in entries:
-        reader.block(entries["compatibility"].value, blocks.COMPATIBILITY, "compatibility", root.span)
     return _Blocks(
         model=read("model", blocks.MODEL),
         tokenizer=read("tokenizer_contract", blocks.TOKENIZER) if "tokenizer_contract" in entries else None,
         embedding=read("embedding", blocks.EMBEDDING),
         head=read("head", blocks.HEAD),
         hints=read("training_hints", blocks.HINTS),
+        compatibility=read("compatibility", blocks.COMPATIBILITY),
         expect=read("expect", blocks.EXPECT),
         meta=read("meta", blocks.META),
     )
@@ -174,6 +175,7 @@ def _spec_op(context: ModelContext, read: _Blocks) -> Op:
         "init": start.family,
         "init_std": str(start.deviation),
         "mup_base": read.hints.get("mup_base_width"),
+        "dtype_policy": read.compatibility.value("dtype_policy"),
         "seed": read.hints.value("seed"),
         "target_params": model.get("target_params"),
     }

@@ -52,5 +52,9 @@ class GatedRMSNorm(Definition):
         return ClassBinding("rms_norm", "GatedRMSNorm")
 
     @classmethod
+    def float32_binding(cls, op: Op) -> ClassBinding:
+        return ClassBinding("stable_rms_norm", "StableGatedRMSNorm", base="GatedRMSNorm")
+
+    @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         return {op.get("config", "rms_norm_eps"): op["eps"], "gate_rank": op["rank"]}

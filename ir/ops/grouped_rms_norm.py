@@ -52,5 +52,9 @@ class GroupedRMSNorm(Definition):
         return ClassBinding("rms_norm", "GroupedRMSNorm")
 
     @classmethod
+    def float32_binding(cls, op: Op) -> ClassBinding:
+        return ClassBinding("stable_rms_norm", "StableGroupedRMSNorm", base="GroupedRMSNorm")
+
+    @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         return {op.get("config", "rms_norm_eps"): op["eps"], "norm_groups": op["groups"]}

@@ -208,6 +208,8 @@ class LatentAttention(Definition):
         if normed(op):
             slots["latent_norm"] = Op("norm.rms", attributes={"eps": op["norm_eps"]})
         chooser = own(indexer)
+        if chooser is not None:
+            slots["index_norm"] = Op("norm.layer", attributes={"eps": 1e-6})
         if chooser is not None and op["rope"] is not None:
             slots["index_rotation"] = (chooser["interleaved"], op["rope"]["precision"])
         parts = () if chooser is None else ("Indexer",)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from attrs import evolve
+
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
@@ -80,6 +82,14 @@ class LayerNorm(Definition):
             return ClassBinding("torch", "nn.LayerNorm")
         kind = "Float32LayerNorm" if cls.option(op, "float32_weight") else "BiaslessLayerNorm"
         return ClassBinding("layer_norm", kind, base="LayerNorm", init={"weight": "ones"})
+
+    @classmethod
+    def float32_binding(cls, op: Op) -> ClassBinding:
+        binding = cls.binding(op)
+        kinds = {"nn.LayerNorm": "StableLayerNorm", "BiaslessLayerNorm": "StableBiaslessLayerNorm"}
+        kinds |= {"UnitOffsetLayerNorm": "StableUnitOffsetLayerNorm"}
+        kind = kinds.get(binding.definition, binding.definition)
+        return evolve(binding, component="layer_norm", definition=kind, base="LayerNorm")
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

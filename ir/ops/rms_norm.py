@@ -37,6 +37,7 @@ class RMSNorm(Definition):
                 help="take float32_weight out",
             )
         refuse_without_weight(("unit_offset", "float32_weight"), values, report)
+        refuse_under_policy("float32_weight", False, values, context, report)
         attributes = {
             "eps": float(values.get("eps") or context.norm_eps(cls.name)),
             "weight": values.value("weight"),
@@ -62,8 +63,24 @@ class RMSNorm(Definition):
         )
 
     @classmethod
+    def float32_binding(cls, op: Op) -> ClassBinding:
+        return cls.binding(op.replacing(float32_weight=True))
+
+    @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         return {op.get("config", "rms_norm_eps"): op["eps"]}
+
+
+def refuse_under_policy(key: str, refused: Any, values: Values, context: ModelContext, report: Report) -> None:
+    """A key may not undo what the policy layered_safe is for."""
+    if context.layered_safe and key in values and values.get(key) == refused:
+        report.error(
+            "E0768",
+            f"{key} {str(refused).lower()} under the policy layered_safe",
+            values.where(key),
+            "the policy has it in float32",
+            help=f"take {key} out, or set compatibility.dtype_policy to uniform",
+        )
 
 
 def refuse_without_weight(keys: tuple[str, ...], values: Values, report: Report) -> None:

@@ -22,6 +22,7 @@ from eulerc.ir.expert_units import (
 )
 from eulerc.ir.feed_forward import CLAMP, LEVEL_FIELDS, dense_tensors, resolve_activation, resolve_clamp
 from eulerc.ir.fields import Field, Integer
+from eulerc.ir.ops.rms_norm import refuse_under_policy
 from eulerc.ir.routing import (
     PLAIN_ROUTER,
     ROUTER_FIELDS,
@@ -64,6 +65,12 @@ class SparseMoe(Definition):
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
+        for key, refused in (("router_float32", False), ("router_dtype", "model"), ("scores_dtype", "model")):
+            refuse_under_policy(key, refused, values, context, report)
+        if values.get("bias_correction") is not None:
+            refuse_under_policy("dtype", "model", values.inner("bias_correction"), context, report)
+        if (values.get("routing") or {}).get("type") != "sparsemixer":
+            values = context.with_policy(values, router_float32=True, router_dtype="float32")
         activation = resolve_activation(values, values.value("gated_experts"), report)
         units = resolve_experts(values, context, report)
         router = resolve_router(values, context.hint("router_aux_loss_coef"), report)

@@ -314,7 +314,7 @@ class Yield(Definition):
 
 
 IMPLICIT: dict[str, dict[str, Any]] = {
-    "spec": {"family_hint": None, "target_params": None, "init": "normal", "mup_base": None},
+    "spec": {"family_hint": None, "target_params": None, "init": "normal", "mup_base": None, "dtype_policy": "uniform"},
     "embedding": {
         "position_offset": 0,
         "wavelengths": "paper",

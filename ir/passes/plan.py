@@ -46,6 +46,7 @@ class _Classes:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.prefix = class_prefix(module.one("spec")["name"])
+        self.layered_safe = module.one("spec")["dtype_policy"] == "layered_safe"
         self.ropes = {op.symbol: op for op in module.all("rope")}
         self.found: dict[str, _Class] = {}
         ops = [(template.symbol, op) for template in module.all("template") for op in template.ops]
@@ -72,7 +73,8 @@ class _Classes:
         rope = op.get("rope")
         if isinstance(rope, Symbol):
             op = op.replacing(rope=dict(self.ropes[str(rope)].attributes))
-        return definition(op.name).binding(op)
+        kind = definition(op.name)
+        return kind.float32_binding(op) if self.layered_safe else kind.binding(op)
 
     def key(self, op: Op) -> str | None:
         binding = self._bound(op)

@@ -18,6 +18,9 @@ from transformers.models.olmo2.modeling_olmo2 import Olmo2RMSNorm
 from eulerc.backends.hf.components.layer_norm import (
     BiaslessLayerNorm,
     Float32LayerNorm,
+    StableBiaslessLayerNorm,
+    StableLayerNorm,
+    StableUnitOffsetLayerNorm,
     UnitOffsetLayerNorm,
     UnweightedLayerNorm,
 )
@@ -29,6 +32,7 @@ from eulerc.backends.hf.components.rms_norm import (
     UnitOffsetRMSNorm,
     UnweightedRMSNorm,
 )
+from eulerc.backends.hf.components.stable_rms_norm import StableGatedRMSNorm, StableGroupedRMSNorm
 from tests.components.harness import copy_weights, perturb
 
 WIDTH, EPS, OLMO_EPS, RANK = 32, 3e-5, 1e-5, 6
@@ -91,6 +95,38 @@ def test_grouped_norm_is_a_norm_of_each_group(dtype):
         single.weight = nn.Parameter(weight)
         parts.append(single(part))
     assert torch.equal(norm(states), torch.cat(parts, dim=-1))
+
+
+STABLE = [
+    (Float32RMSNorm, Float32RMSNorm, {}),
+    (Float32LayerNorm, Float32LayerNorm, {}),
+    (UnitOffsetRMSNorm, UnitOffsetRMSNorm, {}),
+    (StableLayerNorm, nn.LayerNorm, {}),
+    (StableBiaslessLayerNorm, BiaslessLayerNorm, {}),
+    (StableUnitOffsetLayerNorm, UnitOffsetLayerNorm, {}),
+    (StableGroupedRMSNorm, GroupedRMSNorm, {"groups": 4}),
+]
+
+
+@pytest.mark.parametrize(("stable", "plain", "sizes"), STABLE, ids=[stable.__name__ for stable, _, _ in STABLE])
+def test_weights_in_float32_meet_states_of_16_bits_and_the_result_is_rounded_once(stable, plain, sizes):
+    norm, exact = perturb(stable(WIDTH, eps=EPS, **sizes)), plain(WIDTH, eps=EPS, **sizes)
+    copy_weights(norm, exact)
+    states = torch.randn(3, 5, WIDTH, dtype=torch.bfloat16) * 4 + 1
+    found, wanted = norm(states), exact(states.float())
+    assert torch.equal(found, wanted.bfloat16())
+    assert torch.equal(norm(states.float()), wanted)
+
+
+def test_a_gate_works_in_the_dtype_of_the_states_and_the_norm_around_it_in_float32():
+    norm, exact = perturb(StableGatedRMSNorm(WIDTH, rank=RANK)), GatedRMSNorm(WIDTH, rank=RANK)
+    copy_weights(norm, exact)
+    states = torch.randn(3, 5, WIDTH)
+    torch.testing.assert_close(norm(states), exact(states))
+    norm.gate_down_proj.bfloat16(), norm.gate_up_proj.bfloat16()
+    found = norm(states.bfloat16())
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), exact(states.bfloat16().float()), rtol=0.03, atol=0.03)
 
 
 def test_unit_offset_layer_norm_starts_as_the_plain_norm():

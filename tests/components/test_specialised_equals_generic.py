@@ -286,6 +286,9 @@ NORMS = (
     ("layer_norm", "BiaslessLayerNorm"),
     ("layer_norm", "UnweightedLayerNorm"),
     ("layer_norm", "UnitOffsetLayerNorm"),
+    ("layer_norm", "StableLayerNorm"),
+    ("layer_norm", "StableBiaslessLayerNorm"),
+    ("layer_norm", "StableUnitOffsetLayerNorm"),
 )
 RMS_NORMS = tuple(pair for pair in NORMS if pair[0] == "rms_norm")
 TEMPERATURES = tuple(("query_temperature", f"{form}_temperature") for form in ("log", "shifted_log", "power"))
@@ -293,6 +296,8 @@ LINKED = (
     *((component, name, {}) for component, name in NORMS),
     ("rms_norm", "GatedRMSNorm", {"rank": 6}),
     ("rms_norm", "GroupedRMSNorm", {"groups": 4}),
+    ("stable_rms_norm", "StableGatedRMSNorm", {"rank": 6}),
+    ("stable_rms_norm", "StableGroupedRMSNorm", {"groups": 4}),
 )
 """Those that fill slots, and those that stand in layers only, with their sizes."""
 

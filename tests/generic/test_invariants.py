@@ -70,6 +70,16 @@ def test_left_padding_and_neighbours_in_the_batch_change_nothing(name: str) -> N
 
 @pytest.mark.parametrize("name", NAMES)
 @torch.no_grad()
+def test_fused_attention_gives_what_eager_attention_gives(name: str) -> None:
+    lm, ids = model(name), tokens(2, 11)
+    wanted = lm(ids).logits
+    if lm._supports_sdpa:
+        lm.set_attn_implementation("sdpa")
+        assert close(lm(ids).logits, wanted)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
 def test_later_tokens_change_nothing(name: str) -> None:
     lm = model(name)
     ids = tokens(1, 12)

@@ -23,5 +23,24 @@ VARIANTS: dict[str, str] = {
         rest="head: {tie_weights: false, transform: {activation: gelu}}\n"
         "training_hints: {init: mup_0.05, mup_base_width: 16, router_lr_multiplier: 0.5}",
     ),
+    "layered_safe": spec(
+        "layered_safe",
+        block(
+            "qk_norm: {type: layernorm, bias: true}, v_norm: {}, out_norm: {unit_offset: true}",
+            "type: gated_mlp, inner_norm: {type: layernorm, bias: false}",
+            "type: layernorm, position: sandwich, ffn: {unit_offset: true}, mixer: {type: gated_rmsnorm, rank: 8}",
+            name="dense",
+        )
+        + block(
+            "mla: {kv_rank: 16, q_rank: 24, nope_dim: 8, rope_dim: 8, v_dim: 16}, "
+            "indexer: {n_heads: 2, head_dim: 16, top_k: 64}",
+            f"{MOE}",
+            "type: grouped_rmsnorm, groups: 4, ffn: {type: rmsnorm}",
+            name="routed",
+        ),
+        "  - {pattern: [dense, routed], layers: 3}",
+        embedding="  norm: {type: layernorm}",
+        rest="compatibility: {dtype_policy: layered_safe}\nhead: {transform: {norm: {}}}",
+    ),
 }
 """Specs by name."""

@@ -7,6 +7,8 @@ from transformers.cache_utils import Cache
 
 from eulerc.backends.hf.components.apply_rotary import apply_rotary_pos_emb as apply_index_rotary_pos_emb
 
+IndexNorm = nn.LayerNorm
+
 
 class Indexer(nn.Module):
     """Chooses the keys that each query attends to, by cheap scores of its own."""
@@ -25,7 +27,7 @@ class Indexer(nn.Module):
 
         self.wq_b = nn.Linear(sizes.q_lora_rank, self.num_heads * self.head_dim, bias=False)
         self.wk = nn.Linear(config.hidden_size, self.head_dim, bias=False)
-        self.k_norm = nn.LayerNorm(self.head_dim, eps=1e-6)
+        self.k_norm = IndexNorm(self.head_dim, eps=1e-6)
         self.weights_proj = nn.Linear(config.hidden_size, self.num_heads, bias=False)
 
     # A choice has no gradient

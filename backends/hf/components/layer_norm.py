@@ -72,3 +72,44 @@ class UnitOffsetLayerNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.variance_epsilon}"
+
+
+class StableLayerNorm(nn.LayerNorm):
+    """torch's LayerNorm with weight and bias in float32, computed in float32 whatever the input's dtype."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__(hidden_size, eps=eps)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(hidden_states.to(torch.float32)).to(hidden_states.dtype)
+
+
+class StableBiaslessLayerNorm(nn.LayerNorm):
+    """torch's LayerNorm with a weight in float32 and no bias, computed in float32 whatever the input's dtype."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__(hidden_size, eps=eps, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return super().forward(hidden_states.to(torch.float32)).to(hidden_states.dtype)
+
+
+class StableUnitOffsetLayerNorm(nn.Module):
+    """LayerNorm that scales by 1 + weight and adds a bias, both in float32, computed in float32."""
+
+    def __init__(self, hidden_size: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.normalized_shape = (hidden_size,)
+        self.weight = nn.Parameter(torch.zeros(hidden_size))
+        self.bias = nn.Parameter(torch.zeros(hidden_size))
+        self.variance_epsilon = eps
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        normed_states = nn.functional.layer_norm(
+            hidden_states.to(torch.float32),
+            self.normalized_shape,
+            self.weight + 1.0,
+            self.bias,
+            self.variance_epsilon,
+        )
+        return normed_states.to(hidden_states.dtype)

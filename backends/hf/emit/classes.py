@@ -18,6 +18,7 @@ from eulerc.ir.definition import definitions
 NORM_SLOTS = {
     "qk_norm": "QKNorm",
     "latent_norm": "LatentNorm",
+    "index_norm": "IndexNorm",
     "head_norm": "HeadNorm",
     "difference_norm": "DifferenceNorm",
     "value_norm": "ValueNorm",

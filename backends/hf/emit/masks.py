@@ -183,6 +183,9 @@ def layer_masks(model: Model) -> str:
     prefix = "            block_sequence_ids=blocks,\n" if model.has_prefix else ""
     if "prefix_lm" in model.differing:
         prefix = prefix.replace("=blocks", "=blocks if config.per_layer_config[layer_idx].prefix_lm else None")
+    if model.indexed:
+        # An indexer reads the mask, and so needs one even where attention could do without
+        dilation += '            allow_is_causal_skip=layer_type != "indexed_attention",\n'
     text = LAYER_MASKS.replace("LABEL", label).replace("CHOICE", choice).replace("DILATION", dilation)
     text = text.replace("TYPES", types).replace("BLOCKS", blocks).replace("PREFIX", prefix)
     text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, METHODS, base_ops, lines, member
 from eulerc.backends.hf.emit.handed import labels_of
 from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.masks import masks, position_biases
+from eulerc.ir.numbers import of_norm, tensor_plan
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
 
@@ -52,7 +55,15 @@ def _kept_in_float32(model: Model) -> list[str]:
     names += dict.fromkeys(f"{op['module']}.gate.bias" for op in routers if op["router_bias"])
     if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
         names.append("e_score_correction_bias")
-    return names
+    return names + _norms_in_float32(model)
+
+
+def _norms_in_float32(model: Model) -> list[str]:
+    """The weights and biases of norms, by their modules, where the policy keeps them in float32."""
+    if model.spec["dtype_policy"] == "uniform":
+        return []
+    names = [tensor.name for tensor in tensor_plan(model.module) if of_norm(tensor.name)]
+    return list(dict.fromkeys(re.sub(r"^model\.(layers\.\d+\.)?", "", name) for name in names))
 
 
 def _recorded(emitter: Emitter, model: Model) -> None:
