@@ -828,7 +828,9 @@ def integrator(world: World, templates: Mapping[str, Drawn], start: int) -> tupl
 def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:
     """A layer with keys and values of its own, and one of a template like its that takes them, where that may be."""
     attentions = {name: body["mixer"].get("attention", {}) for name, body in templates.items()}
-    makers = [name for name, own in attentions.items() if not own.keys() & {"latent_dim", "mla", "differential"}]
+    makers = [
+        name for name, own in attentions.items() if not own.keys() & {"latent_dim", "mla", "differential", "mixture"}
+    ]
     if not makers:
         return []
     maker = world.draw(st.sampled_from(makers))
