@@ -20,6 +20,7 @@ BLOCKS: dict[str, Mapping[str, Field]] = {
     "head": blocks.HEAD,
     "training_hints": blocks.HINTS,
     "compatibility": blocks.COMPATIBILITY,
+    "transition": blocks.TRANSITION,
     "expect": blocks.EXPECT,
     "meta": blocks.META,
 }
@@ -47,6 +48,7 @@ def keys() -> dict[str, Field]:
     found.update(_paths("norm", blocks.NORM_WIRING))
     found.update(_paths("residual", blocks.RESIDUAL))
     found.update(_paths("layer_schedule[]", blocks.ENTRY))
+    found.update(_paths("execution_modes[]", blocks.EXECUTION_MODE))
     return found
 
 
@@ -99,6 +101,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
     """The fields of every block, and of every type of a template's parts, by the name of its page."""
     found = {name: dict(fields) for name, fields in BLOCKS.items()}
     found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
+    found["execution_modes"] = dict(blocks.EXECUTION_MODE)
     found["norm"] = dict(blocks.NORM_WIRING)
     for axis in AXES:
         for word, kind in by_axis(axis).items():
@@ -236,6 +239,7 @@ def json_schema() -> dict[str, Any]:
         **{name: object_schema(fields) for name, fields in BLOCKS.items()},
         "layer_templates": {"type": "object", "additionalProperties": template},
         "layer_schedule": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/entry"}},
+        "execution_modes": {"type": "array", "minItems": 1, "items": object_schema(blocks.EXECUTION_MODE)},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

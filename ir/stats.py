@@ -7,6 +7,7 @@ from typing import Any
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
 from eulerc.ir.numbers import distinct_layers, schedule, tensor_plan
+from eulerc.ir.phases import phases_of
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
 
@@ -18,6 +19,8 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
     """
     spec = module.one("spec")
     length = seq_len or spec["max_seq_len"]
+    phases = phases_of(module)
+    budgets = {mode["name"]: mode["max_tokens"] for mode in phases.modes} if phases is not None else {}
     return {
         "schema": 1,
         "model": spec["name"],
@@ -29,6 +32,7 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
         "kv_cache": {"bytes_per_token": kv_bytes_per_token(module), "bytes_per_sequence": kv_bytes(module, length)},
         "state": {"bytes_per_sequence": 0},
         "flops_per_token": flops_per_token(module, length),
+        **({"phases": {"max_tokens": budgets, "total": phases.max_tokens}} if phases is not None else {}),
     }
 
 

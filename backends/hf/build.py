@@ -21,6 +21,7 @@ from eulerc.backends.hf.training import training_files
 from eulerc.frontend.compose import Spec, flatten
 from eulerc.ir.core import Module
 from eulerc.ir.numbers import tensor_plan
+from eulerc.ir.phases import phases_of
 from eulerc.viz.svg import svg
 
 Progress = Callable[[int, int], None]
@@ -75,28 +76,28 @@ def tokenizer_files(module: Module, base: Path | None) -> TokenizerFiles | None:
     """The tokenizer's files, or None where the spec has no contract. Raises TokenizerError."""
     spec = module.one("spec")
     for op in module.all("tokenizer"):
-        contract = TokenizerContract(op["pretrained"], op["add_bos"], op["add_eos"], op["pad_token"])
+        phases = phases_of(module)
+        transition = None if phases is None else phases.token
+        contract = TokenizerContract(op["pretrained"], op["add_bos"], op["add_eos"], op["pad_token"], transition)
         head = next(op for op in module.one("graph").ops if op.name == "unembed")
         return prepare(contract, int(head["tokens"] or spec["vocab_size"]), base, int(spec["max_seq_len"]))
     return None
 
 
-def special_ids(tokenizer: TokenizerFiles | None) -> dict[str, int | None]:
+def special_ids(module: Module, tokenizer: TokenizerFiles | None) -> dict[str, int | None]:
     """The ids of special tokens that stand in the config."""
-    if tokenizer is None:
-        return {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
-    return {
-        "pad_token_id": tokenizer.pad_token_id,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-    }
+    names = ["pad_token_id", "bos_token_id", "eos_token_id"]
+    phases = phases_of(module)
+    if phases is not None and phases.token is not None:
+        names.append("transition_token_id")
+    return {name: None if tokenizer is None else getattr(tokenizer, name) for name in names}
 
 
 def text_files(module: Module, origin: Origin, options: Options) -> dict[str, bytes]:
     """Every file but the weights and `eulerc.json`. Raises TokenizerError."""
     model = Model(module)
     tokenizer = tokenizer_files(module, origin.base) if options.tokenizer else None
-    ids = special_ids(tokenizer)
+    ids = special_ids(module, tokenizer)
     source_name, source = _source(module, origin)
     files = modeling_files(model, ids, source_name, options.layout)
     files["config.json"] = config_json(model, ids, options.layout)

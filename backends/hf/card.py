@@ -51,7 +51,7 @@ tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 |---|---|
 {table}
 
-## Where it runs
+{_phases(model)}## Where it runs
 
 {portable}
 
@@ -59,6 +59,38 @@ tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 {source.rstrip()}
 ````
 """
+
+
+def _phases(model: Model) -> str:
+    """How the model generates, where it does so in phases."""
+    phases = model.phases
+    if phases is None:
+        return ""
+    last = phases.modes[-1]["name"]
+    rows = [
+        f"| {mode['name'].replace('|', chr(92) + '|')} | {mode['max_tokens']:,} | {_yes(mode['visible_to_user'])} "
+        f"| {'' if mode['name'] == last else _yes(mode['kv_share'])} | {mode['loss_weight']} |"
+        for mode in phases.modes
+    ]
+    ended = f"the token `{phases.token}`, or at its budget" if phases.token is not None else "its budget"
+    hidden = " Hidden phases are returned with `keep_hidden_phases=True`." if phases.hidden else ""
+    return "\n".join(
+        (
+            "## How it generates",
+            "",
+            f"`generate` goes through the phases below, each ended by {ended}; the last one ends the sequence.{hidden}",
+            "",
+            "| phase | tokens at most | visible | seen by later phases | weight of its labels |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+            "",
+        )
+    )
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _about(module: Module) -> list[str]:

@@ -58,6 +58,7 @@ def per_layer(model: Model) -> dict[str, dict[str, Any]]:
 
 def generation_config_json(ids: dict[str, int | None]) -> bytes:
     """Special tokens for `generate`."""
-    content: dict[str, Any] = {"_from_model_config": True}
+    # Fields of its own would be lost in a generation config that is taken for a part of the config
+    content: dict[str, Any] = {} if "transition_token_id" in ids else {"_from_model_config": True}
     content |= {name: value for name, value in ids.items() if value is not None}
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

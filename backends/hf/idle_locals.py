@@ -100,8 +100,10 @@ def _remove_copies(text: str, idle: Mapping[_Function, frozenset[str]]) -> str:
     edits = Edits(source)
     for function, names in _functions(source.tree, idle):
         for holder in ast.walk(function):
-            for suite in (getattr(holder, field, ()) for field in ("body", "orelse", "finalbody")):
-                copies = [node for node in suite if _is_copy(node, names)] if isinstance(suite, list) else []
+            # The body of a lambda or a conditional expression is no suite
+            parts = (getattr(holder, field, ()) for field in ("body", "orelse", "finalbody"))
+            for suite in (part for part in parts if isinstance(part, list)):
+                copies = [node for node in suite if _is_copy(node, names)]
                 # A suite of nothing but idle copies is left for the check that follows
                 for copy in copies if len(copies) < len(suite) else ():
                     edits.remove_lines(source.first_line(copy), end_line(copy))

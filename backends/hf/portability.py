@@ -118,6 +118,9 @@ RULES: dict[str, Rule] = {
         "a width of heads that is no multiple of 8 up to 256", _both(RESTRICTED, "few attention kernels take it")
     ),
     "no_attention": Rule("not exactly one attention in a layer", _both(NO, "the engine asks for one in every layer")),
+    "phases": Rule(
+        "generation in phases", _both(RESTRICTED, "the engine generates by itself, and knows no phases or budgets")
+    ),
     "dynamic_rope": Rule(
         "rope frequencies that follow the length",
         {
@@ -236,6 +239,8 @@ def _model_traits(module: Module) -> Iterator[str]:
         yield "attn_logit_softcapping"
     if all(op.get("window") is not None for template in schedule(module) for op in template.ops if is_mixer(op)):
         yield "window_everywhere"
+    if module.all("phases"):
+        yield "phases"
     kinds = {(op.get("scaling") or {}).get("type") for op in module.all("rope")}
     yield from (trait for kind, trait in ROPES.items() if kind in kinds)
     yield from (name for name in config_fields(module)["per_layer"] if name in RULES)

@@ -35,6 +35,7 @@ def stats(
 
 def _table(numbers: dict[str, Any]) -> str:
     parameters, cache, flops = numbers["parameters"], numbers["kv_cache"], numbers["flops_per_token"]
+    phases = numbers.get("phases", {"max_tokens": {}})
     rows = (
         ("model", numbers["model"]),
         ("layers", numbers["layers"]),
@@ -48,6 +49,7 @@ def _table(numbers: dict[str, Any]) -> str:
         ("forward FLOPs a token, causal", flops["forward"]),
         ("forward FLOPs a token, unmasked", flops["unmasked"]),
         ("training FLOPs a token", flops["training"]),
+        *((f"phase {name}, tokens at most", most) for name, most in phases["max_tokens"].items()),
     )
     width = max(len(name) for name, _ in rows)
     return "\n".join(

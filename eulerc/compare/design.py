@@ -112,12 +112,25 @@ def _model_values(module: Module, others: Sequence[str]) -> dict[str, Any]:
     """The keys of all model-wide ops but `others`; hints that are not set have their default."""
     values: dict[str, Any] = {}
     for op in module.model.ops:
-        if op.name not in others:
+        if op.name == "phases":
+            values |= _phase_values(op)
+        elif op.name not in others:
             values |= {SPELLED.get(key, key): value for key, value in _block_values(op)}
     hints = {f"training_hints.{name}": field.default for name, field in blocks.HINTS.items()}
     hints |= {key: values.pop(key) for key in hints if key in values}
     family = values.pop("model.init")
     return {**values, **hints, "training_hints.init": f"{family}_{hints['training_hints.init']}"}
+
+
+def _phase_values(op: Op) -> dict[str, Any]:
+    """The keys of phases, by the names of the phases."""
+    values = {
+        f"execution_modes.{mode['name']}.{key}": value
+        for mode in op["execution_modes"]
+        for key, value in mode.items()
+        if key != "name"
+    }
+    return values | {f"transition.{key}": value for key, value in (op["transition"] or {}).items()}
 
 
 def _block_values(op: Op) -> Iterator[tuple[str, Any]]:

@@ -165,6 +165,34 @@ ENGINES = {
 }
 """The engines of the portability verdict."""
 
+EXECUTION_MODE: dict[str, Field] = {
+    "name": Field(Text(maximum=200), "Name of the phase."),
+    "max_tokens": Field(
+        Integer(maximum=2**31),
+        "Budget: at most so many tokens, the one that ends the phase not counted.",
+        unit="tokens",
+    ),
+    "kv_share": Field(
+        Flag(), "Whether later phases see this one; if not, they begin anew behind prompt and transition token.", False
+    ),
+    "loss_weight": Field(Number(0), "Factor on the loss of the phase's labels.", 1.0),
+    "visible_to_user": Field(Flag(), "Whether `generate` returns and streams the phase.", True),
+    "per_token_rationale": Field(Flag(), "Think before every token (Zelikman et al. 2024, Quiet-STaR).", False),
+}
+
+TRANSITION: dict[str, Field] = {
+    "type": Field(
+        Choice(
+            meanings={
+                "special_token": "the model ends a phase by a token of its own, which is forced at the phase's budget",
+                "budget_exhausted": "a phase has all the tokens of its budget, and nothing marks its end",
+            }
+        ),
+        "What ends a phase that another one follows.",
+    ),
+    "token": Field(Text(maximum=200), "The special token.", None),
+}
+
 EXPECT: dict[str, Field] = {
     "parameters": Field(Integer(maximum=2**50), "Total parameters, to the unit.", None),
     "parameters_max": Field(Integer(maximum=2**50), "Most total parameters.", None),
@@ -310,16 +338,12 @@ TOP_LEVEL: dict[str, str] = {
     "head": "the output head",
     "training_hints": "what a trainer should know",
     "compatibility": "what to build",
+    "execution_modes": "phases of generation, such as thinking and answering",
+    "transition": "what ends a phase",
     "expect": "budgets that lint checks",
 }
 
 REQUIRED_TOP_LEVEL = ("schema_version", "model", "layer_templates", "layer_schedule")
-
-LATER: dict[str, str] = {
-    "execution_modes": "phases of generation",
-    "transition": "phases of generation",
-}
-"""Top-level keys of the language that this version refuses, with what they concern."""
 
 LATER_TYPES: dict[str, tuple[str, ...]] = {
     "mixer": ("mamba", "retnet", "hyena", "branched", "ttt_layer"),

@@ -15,6 +15,7 @@ from eulerc.frontend.compose import Spec
 from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
+from eulerc.frontend.phases import Phases, check_phases, check_views, phases_op, read_phases
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
@@ -42,13 +43,14 @@ class _Blocks:
     compatibility: Values
     expect: Values
     meta: Values
+    phases: Phases | None
 
 
 def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     """Stage `arch` of a spec, or None when it has errors; all of them are in `diagnostics`."""
     reader = Reader(diagnostics, {})
     root = spec.root
-    entries = {entry.key: entry for entry in reader.known_entries(root, _known_keys(root, diagnostics), "")}
+    entries = {entry.key: entry for entry in reader.known_entries(root, blocks.TOP_LEVEL, "")}
     if not _check_version(entries, root, diagnostics):
         return None
     read = _read_blocks(reader, entries, root)
@@ -57,6 +59,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     context = ModelContext(read.model, read.embedding, read.head, read.hints, layered_safe)
     report = Report(diagnostics)
     _judge(context, report)
+    if read.phases is not None:
+        check_phases(read.phases, context, read.tokenizer, report)
     embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
     transform = _transform(read.head, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
@@ -66,6 +70,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     names = [instances[module] for module in laid.modules]
     templates.check_unused({layer.template for layer in laid.layers})
     check_together(templates.ops(), context, report)
+    if read.phases is not None:
+        check_views(read.phases, templates.ops(), report)
     layers = [None if name is None else templates.op(name) for name in names]
     check_order([layer for layer in layers if layer is not None], report)
     check_sources([layer for layer in layers if layer is not None], report)
@@ -90,19 +96,6 @@ def _judge(context: ModelContext, report: Report) -> None:
     for check in (check_model, check_embedding, check_head, check_logits, check_init, check_optimizer):
         with suppress(UnreadError):
             check(context, report)
-
-
-def _known_keys(root: tree.Mapping, diagnostics: Diagnostics) -> tuple[str, ...]:
-    for entry in root:
-        if entry.key in blocks.LATER:
-            diagnostics.error(
-                "E0204",
-                f"{entry.key} is not in this version of the language",
-                entry.key_span,
-                f"{blocks.LATER[entry.key]}: not compiled yet",
-                help=f"take {entry.key} out",
-            )
-    return (*blocks.TOP_LEVEL, *(entry.key for entry in root if entry.key in blocks.LATER))
 
 
 def _check_version(entries: Mapping[str, tree.Entry], root: tree.Mapping, diagnostics: Diagnostics) -> bool:
@@ -154,6 +147,7 @@ def _read_blocks(reader: Reader, entries: Mapping[str, tree.Entry], root: tree.M
         compatibility=read("compatibility", blocks.COMPATIBILITY),
         expect=read("expect", blocks.EXPECT),
         meta=read("meta", blocks.META),
+        phases=read_phases(reader, entries),
     )
 
 
@@ -187,6 +181,8 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
     if read.tokenizer is not None:
         attributes = {name: read.tokenizer.value(name) for name in blocks.TOKENIZER}
         ops.append(Op("tokenizer", attributes=attributes, span=read.tokenizer.span, spans=read.tokenizer.spans))
+    if read.phases is not None:
+        ops.append(phases_op(read.phases))
     hints = {name: value for name, value in read.hints.given.items() if name not in OF_MODEL}
     for name, given, values in (
         ("hints", hints, read.hints),

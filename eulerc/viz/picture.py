@@ -13,6 +13,7 @@ from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import LAYERED, evaluations, layered
 from eulerc.ir.numbers import module_indices, schedule
+from eulerc.ir.phases import phases_of
 from eulerc.ir.starting import model_init
 from eulerc.ir.stats import statistics
 from eulerc.layers import layers_text
@@ -84,7 +85,13 @@ def picture_of(module: Module) -> Picture:
     groups = _groups(module)
     order = [str(template.symbol) for template in schedule(module)]
     depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
-    about = " ".join(str(op["description"]) for op in module.all("meta") if op.get("description"))
+    phases = phases_of(module)
+    about = " ".join(
+        [
+            *(str(op["description"]) for op in module.all("meta") if op.get("description")),
+            *([f"Generates {phases}."] if phases is not None else []),
+        ]
+    )
     kinds = tuple(_kind(index, group, depth, module) for index, group in enumerate(groups))
     handed = links_of(schedule(module))
     return Picture(

@@ -354,6 +354,7 @@ def _holder(op_name: str, where: frozenset[str], doc: str) -> None:
 for _name, _stages, _doc in (
     ("spec", EVERYWHERE, "The model-wide values that are not sizes of one op."),
     ("tokenizer", EVERYWHERE, "The tokenizer contract."),
+    ("phases", EVERYWHERE, "The phases of generation, and what ends them."),
     ("hints", EVERYWHERE, "Training hints."),
     ("expect", EVERYWHERE, "Budgets that lint checks."),
     ("meta", EVERYWHERE, "Where the numbers of a spec come from."),

@@ -62,9 +62,16 @@ MOE = {"type": "moe", "moe": {"experts": 8, "top_k": 2, "expert_size": 32}}
 MLA = {"kv_rank": 16, "q_rank": 24, "nope_dim": 16, "rope_dim": 8, "v_dim": 16}
 INDEXER = {"n_heads": 4, "head_dim": 16, "top_k": 8}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
+PHASES: dict[Path_, Any] = {
+    ("execution_modes",): [{"name": "think", "max_tokens": 20}, {"name": "answer", "max_tokens": 8}],
+    ("transition",): {"type": "special_token", "token": "<think_end>"},
+}
 CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("embedding", "position_offset"): {("embedding", "positional"): "learned"},
     ("embedding", "wavelengths"): {("embedding", "positional"): "sinusoidal"},
+    **{("execution_modes", name): PHASES for name in blocks.EXECUTION_MODE},
+    ("transition", "type"): PHASES,
+    ("transition", "token"): PHASES,
     ("expect", "portable"): {("embedding", "positional"): "alibi"},
     ("embedding", "alibi"): {("embedding", "positional"): "alibi"},
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
@@ -112,6 +119,8 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
 VALUES: dict[str, list[Any]] = {
     "name": ["renamed", "two words"],
     "portable": [["vllm"]],
+    "token": ["<done>", "done", "<|eos|>"],
+    "transition type": ["budget_exhausted"],
     "family_hint": ["llama"],
     "pretrained": ["bytes"],
     "pad_token": ["<|endoftext|>", "a"],
@@ -294,12 +303,16 @@ def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
                 yield (axis, word, name), (*TEMPLATE, axis, name), name, field, chosen
             for name, field in kind.fields.items() if kind.block is not None else ():
                 yield (axis, kind.block or "", name), (*TEMPLATE, axis, kind.block or "", name), name, field, chosen
-    for name, field in blocks.RESIDUAL.items():
-        yield ("residual", name), (*TEMPLATE, "residual", name), name, field, {}
-    for name, field in blocks.ENTRY.items():
-        yield ("layer_schedule", name), ("layer_schedule", name), name, field, {}
-    for name, field in blocks.NORM_WIRING.items():
-        yield ("norm", name), (*TEMPLATE, "norm", name), name, field, {}
+    places: tuple[tuple[str, Path_, Mapping[str, Field]], ...] = (
+        ("residual", (*TEMPLATE, "residual"), blocks.RESIDUAL),
+        ("layer_schedule", ("layer_schedule",), blocks.ENTRY),
+        ("norm", (*TEMPLATE, "norm"), blocks.NORM_WIRING),
+        ("execution_modes", ("execution_modes",), blocks.EXECUTION_MODE),
+    )
+    for block, place, found in places:
+        for name, field in found.items():
+            yield (block, name), (*place, name), name, field, {}
+    yield ("transition", "type"), ("transition", "type"), "transition type", blocks.TRANSITION["type"], {}
     yield (
         ("residual", "type"),
         (*TEMPLATE, "residual", "type"),

@@ -9,6 +9,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import ABSOLUTE
 from eulerc.backends.hf.emit.handed import groups, sharing_modes
 from eulerc.backends.hf.emit.lists import indices, schedule_expression
+from eulerc.backends.hf.emit.phases import config_modes
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import evaluations
@@ -119,6 +120,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "block_types": ("list[str]", "The template of every layer, by name."),
     "kv_groups": ("list[str]", "Layers of one name may share keys and values."),
     "position_offset": ("int", "Added to every position."),
+    "execution_modes": ("list[dict]", "Phases of generation: name, budget in tokens, and what else tells them apart."),
+    "transition_token_id": ("int", "Token that ends a phase which another one follows."),
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
     "integrator_steps": ("list[int]", "The steps of every integrator."),
 }
@@ -178,6 +181,10 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     values |= dict.fromkeys(_lists(model))
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
     values["use_cache"] = True
+    if model.phases is not None:
+        values["execution_modes"] = config_modes(model)
+        if model.phases.token is not None:
+            values["transition_token_id"] = None
     return values | special_ids
 
 
@@ -240,6 +247,8 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "module_indices": "list[int] | None",
         "integrator_steps": "list[int] | None",
         "kv_groups": "list[str] | None",
+        "execution_modes": "list[dict] | None",
+        "transition_token_id": "int | None",
         "pad_token_id": "int | None",
         "bos_token_id": "int | None",
         "eos_token_id": "int | list[int] | None",
@@ -250,8 +259,8 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
     kind = kinds.get(name) or {bool: "bool", int: "int", float: "float", str: "str", dict: "dict | None"}.get(
         type(value), "int"
     )
-    if isinstance(value, dict):
-        emitter.line(f"{name}: dict | None = None")
+    if isinstance(value, dict) or name == "execution_modes":
+        emitter.line(f"{name}: {kinds.get(name, 'dict | None')} = None")
         return
     emitter.line(f"{name}: {'float' if isinstance(value, float) else kind} = {source_of(value)}")
 
@@ -370,6 +379,7 @@ def _post_init(emitter: Emitter, model: Model) -> None:
         "rope_parameters": model.rope_parameters,
         "rope_layers": values.get("rope_layers"),
         "integrator_steps": model.integrator_steps or None,
+        "execution_modes": values.get("execution_modes"),
     }
     literals = {name: value for name, value in literals.items() if value is not None}
     lists = {"block_types": model.blocks, "layer_types": model.kinds, **groups(model)}

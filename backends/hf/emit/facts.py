@@ -24,6 +24,7 @@ from eulerc.ir.numbers import (
     schedule,
     shares_modules,
 )
+from eulerc.ir.phases import Phases, phases_of
 from eulerc.ir.positions import rope_parameters
 
 OPTIONAL_SIZES = (
@@ -107,6 +108,11 @@ class Model:
     @cached_property
     def schedule(self) -> list[Op]:
         return schedule(self.module)
+
+    @cached_property
+    def phases(self) -> Phases | None:
+        """The phases of generation, if it has any."""
+        return phases_of(self.module)
 
     @cached_property
     def pieces(self) -> tuple[Op, ...]:

@@ -20,6 +20,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
 from eulerc.backends.hf.emit.masks import layer_masks
+from eulerc.backends.hf.emit.phases import phase_requests
 from eulerc.backends.hf.emit.prefix import prefix_imports
 from eulerc.backends.hf.emit.width import fitted
 from eulerc.backends.hf.imports import ImportSet
@@ -129,6 +130,8 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [layer_masks(model)] if model.masks_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model)]
+    phased = link(phase_requests(model), COMPONENTS)
+    auxiliary += [item.text for item in phased.definitions]
     tail = [*auxiliary, head_class.head_class(model), model_class.task_heads(model)]
     definitions = [
         *guard(model),
@@ -140,8 +143,9 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
         *tail,
     ]
     names = tuple(name for name in model_class.public_names(model) if config is not None or not name.endswith("Config"))
+    imports = linked.imports.merge(phased.imports)
     return _assemble(
-        linked.imports,
+        imports,
         (*CONFIG_IMPORTS, *MODEL_IMPORTS, *prefix_imports(model), *GUARD_IMPORTS),
         definitions,
         (*exported, *names),

@@ -6,6 +6,7 @@ from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import head_lines, head_member, head_ops
 from eulerc.backends.hf.emit.model_class import inputs, prefix_docstring
+from eulerc.backends.hf.emit.phases import generation_classes, predicting, views, weighted_loss
 from eulerc.backends.hf.emit.prefix import generation_methods, prefix_labels
 from eulerc.ir.core import Op
 
@@ -16,7 +17,7 @@ def head_class(model: Model) -> str:
     name = model.prefix
     head = _unembed(model)
     emitter.line("@auto_docstring")
-    with emitter.indent(f"class {name}ForCausalLM({name}PreTrainedModel, GenerationMixin):"):
+    with emitter.indent(f"class {name}ForCausalLM({name}PreTrainedModel, {generation_classes(model)}):"):
         if head["tied"]:
             emitter.line('_tied_weights_keys = {"lm_head.weight": "model.embed_tokens.weight"}')
         emitter.line('_tp_plan = {"lm_head": "colwise_gather_output"}')
@@ -77,6 +78,7 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
 
 
 def _run_model(emitter: Emitter, model: Model) -> None:
+    views(emitter, model)
     with emitter.indent("outputs = self.model("):
         for name in (*(parameter.split(":")[0] for parameter in inputs(model)), "use_cache"):
             emitter.line(f"{name}={name},")
@@ -89,6 +91,7 @@ def _run_model(emitter: Emitter, model: Model) -> None:
 
 def _logits(emitter: Emitter, model: Model) -> None:
     emitter.line("hidden_states = outputs.last_hidden_state")
+    predicting(emitter, model)
     emitter.line("# Only compute the logits that are asked for")
     emitter.line("slice_indices = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep")
     for line in head_lines(model):
@@ -101,7 +104,9 @@ def _loss(emitter: Emitter, model: Model) -> None:
     with emitter.indent("if labels is not None:"):
         prefix_labels(emitter, model)
         size = "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
-        emitter.call("loss = self.loss_function", ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"])
+        if not weighted_loss(emitter, model):
+            arguments = ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"]
+            emitter.call("loss = self.loss_function", arguments)
     emitter.line()
     terms = _auxiliary_terms(model)
     if not terms:
@@ -115,7 +120,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
             if _records_twice(model):
                 _top_ks(emitter, model)
         for name, function, _ in terms:
-            sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": SEQUENCE_SIZES}.get(name, [])
+            sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": _sequence_sizes(model)}.get(name, [])
             emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
             emitter.line("share = 1.0")
@@ -127,8 +132,10 @@ def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line()
 
 
-SEQUENCE_SIZES = ["logits.shape[0]", "self.config.num_experts_per_tok"]
-"""What the balance loss of sequences needs to know."""
+def _sequence_sizes(model: Model) -> list[str]:
+    """What the balance loss of sequences needs to know."""
+    restarts = model.phases is not None and model.phases.restart
+    return ["outputs.last_hidden_state.shape[0]" if restarts else "logits.shape[0]", "self.config.num_experts_per_tok"]
 
 
 def _loss_sizes(model: Model) -> list[str]:

@@ -13,12 +13,14 @@ class TokenizerContract:
 
     `pretrained` is a folder with a `tokenizer.json`, `bytes`, `byte-bpe`, `byte-bpe:FILE`, or a hub name that is
     in the local cache. `pad_token` None keeps the padding token that the tokenizer has, if it has one.
+    `transition_token` ends phases of generation; a tokenizer that does not have it gets it.
     """
 
     pretrained: str
     add_bos: bool = True
     add_eos: bool = True
     pad_token: str | None = None
+    transition_token: str | None = None
 
 
 def stands_in_text(token: str) -> bool:
@@ -41,6 +43,7 @@ class TokenizerFiles:
     eos_token_id: int | None
     pad_token_id: int | None
     unk_token_id: int | None
+    transition_token_id: int | None = None
 
 
 class TokenizerError(Exception):

@@ -74,12 +74,14 @@ def _built_in(contract: TokenizerContract, vocab_size: int, base: Path | None) -
     if pad_token is None or stands_in_text(pad_token):
         pad_token = byte_level.PAD
     smallest = byte_level.bytes_only(pad_token)
-    if vocab_size < (needed := len(smallest.definition["model"]["vocab"])):
+    known = smallest.definition["model"]["vocab"]
+    own = [token for token in (contract.transition_token,) if token is not None and token not in known]
+    if vocab_size < (needed := len(known) + len(own)):
         raise too_small(needed, vocab_size)
     if contract.pretrained == "bytes":
         return Source(smallest.definition, smallest.config, _digest({"bytes": b""}))
     text = _training_text(contract.pretrained, base)
-    trained = byte_level.trained(text, vocab_size, pad_token)
+    trained = byte_level.trained(text, vocab_size - len(own), pad_token)
     return Source(trained.definition, trained.config, _digest({_TRAINED: text.encode()}))
 
 

@@ -70,6 +70,7 @@ def prepare(
         eos_token_id=vocabulary.get(tokens.get("eos_token", "")),
         pad_token_id=vocabulary.get(tokens.get("pad_token", "")),
         unk_token_id=vocabulary.get(tokens.get("unk_token", "")),
+        transition_token_id=vocabulary.get(contract.transition_token or ""),
     )
 
 
@@ -96,10 +97,13 @@ def _with_special_tokens(
     tokenizer = _tokenizer(contract.pretrained, source.definition)
     before = tokenizer.get_vocab(with_added_tokens=True)
     added = list(source.definition.get("added_tokens") or ())
-    _check_pad_token(contract.pad_token, before, {entry["content"] for entry in added})
-    missing = [
-        token for token in dict.fromkeys([*tokens.values(), *_extra_tokens(source.config)]) if token not in before
-    ]
+    special = {entry["content"] for entry in added}
+    _check_own_token("pad_token", contract.pad_token, before, special)
+    _check_own_token("transition.token", contract.transition_token, before, special)
+    _check_ends(contract.transition_token, tokens)
+    own = [token for token in (contract.transition_token,) if token is not None]
+    wanted = dict.fromkeys([*tokens.values(), *_extra_tokens(source.config), *own])
+    missing = [token for token in wanted if token not in before]
     tokenizer.add_special_tokens(missing)
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     return vocabulary, [*added, *(added_token(token, vocabulary[token]) for token in missing)]
@@ -123,14 +127,30 @@ def _tokenizer(name: str, definition: Mapping[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _check_pad_token(token: str | None, vocabulary: Mapping[str, int], added: set[str]) -> None:
+def _check_own_token(key: str, token: str | None, vocabulary: Mapping[str, int], added: set[str]) -> None:
+    """Refuses a token of the spec's own that texts may hold."""
     if token is None or token in added:
         return
     if token not in vocabulary and not stands_in_text(token):
         return
-    message = f"pad_token `{token}` stands in ordinary text" if token.strip() else "pad_token is blank"
-    help = "name a special token of the tokenizer, or one that it does not have yet, such as `<|pad|>`"
-    raise TokenizerError("E0612", message, help, "pad_token")
+    message = f"{key} `{token}` stands in ordinary text" if token.strip() else f"{key} is blank"
+    example = "<|pad|>" if key == "pad_token" else "<think_end>"
+    help = f"name a special token of the tokenizer, or one that it does not have yet, such as `{example}`"
+    raise TokenizerError("E0612", message, help, key)
+
+
+def _check_ends(transition: str | None, tokens: Mapping[str, str]) -> None:
+    """Phases end with a token of their own, and the last with that of the sequence."""
+    if transition is None:
+        return
+    if "eos_token" not in tokens:
+        help = "choose a tokenizer that has an eos_token, or set transition.type to budget_exhausted"
+        raise TokenizerError("E0612", "the last phase ends with an eos_token, and there is none", help)
+    for role in ("bos_token", "eos_token", "pad_token"):
+        if tokens.get(role) == transition:
+            help = "name a token that the tokenizer does not have yet, such as `<think_end>`"
+            message = f"transition.token `{transition}` is the {role} too"
+            raise TokenizerError("E0612", message, help, "transition.token")
 
 
 def _template(

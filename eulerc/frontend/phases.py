@@ -1,0 +1,199 @@
+"""The phases of generation: `execution_modes` and `transition`, read and judged together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from attrs import frozen
+
+from eulerc.frontend import tree
+from eulerc.frontend.blocks import EXECUTION_MODE, TRANSITION
+from eulerc.frontend.schema import Reader
+from eulerc.ir.context import ModelContext, Report, UnreadError, Values
+from eulerc.ir.core import Op
+from eulerc.ir.span import Span
+
+
+@frozen
+class Phases:
+    """The two blocks, read; `transition` is None where it was not written."""
+
+    modes: tuple[Values, ...]
+    transition: Values | None
+    span: Span
+
+
+def read_phases(reader: Reader, entries: Mapping[str, tree.Entry]) -> Phases | None:
+    """The phases that a spec has; None without any."""
+    modes, transition = entries.get("execution_modes"), entries.get("transition")
+    if modes is None and transition is None:
+        return None
+    ending = None
+    if transition is not None:
+        ending = reader.block(transition.value, TRANSITION, "transition", transition.value.span)
+    span = (modes or transition or next(iter(entries.values()))).value.span
+    return Phases(() if modes is None else _read_modes(reader, modes.value), ending, span)
+
+
+def _read_modes(reader: Reader, node: tree.Node) -> tuple[Values, ...]:
+    if not isinstance(node, tree.Sequence) or not node.items:
+        reader.wrong_kind(node, "execution_modes", "is not a list of phases", "list of phases")
+        return ()
+    return tuple(
+        reader.block(item, EXECUTION_MODE, f"execution_modes[{index}]", item.span)
+        for index, item in enumerate(node.items)
+    )
+
+
+def check_phases(phases: Phases, context: ModelContext, tokenizer: Values | None, report: Report) -> None:
+    """The rules between phases and their transition; a rule is silent about values that could not be read."""
+    checks = (_check_names, _check_transition, _check_visible, _check_shared, _check_rationale)
+    for check in checks:
+        with suppress(UnreadError):
+            check(phases, report)
+    with suppress(UnreadError):
+        _check_token(phases, tokenizer, report)
+    with suppress(UnreadError):
+        _check_budgets(phases, context, report)
+
+
+def check_views(phases: Phases, templates: tuple[Op, ...], report: Report) -> None:
+    """Phases that begin anew repeat the prompt as ids, and so cannot repeat what says which of it is a prefix."""
+    with suppress(UnreadError):
+        apart = [mode for mode in phases.modes[:-1] if not mode.value("kv_share")]
+        ops = [op for template in templates for op in template.walk() if op.get("prefix_lm")]
+        if apart and ops:
+            report.error(
+                "E0749",
+                f"phase {apart[0].get('name')!r} is not shared in a model with a prefix",
+                apart[0].where("kv_share"),
+                "later phases begin anew, without the token types",
+                secondary=((ops[0].where("prefix_lm"), "tokens of a prefix see ahead"),),
+                help="set kv_share to true, or take prefix_lm out",
+            )
+
+
+def phases_op(phases: Phases) -> Op:
+    """The op of phases without a fault."""
+    modes = [{name: mode.value(name) for name in EXECUTION_MODE} for mode in phases.modes]
+    transition = None
+    if phases.transition is not None:
+        transition = {name: phases.transition.value(name) for name in TRANSITION}
+    attributes = {"execution_modes": modes, "transition": transition}
+    return Op("phases", attributes=attributes, span=phases.span)
+
+
+def _check_names(phases: Phases, report: Report) -> None:
+    first: dict[str, Values] = {}
+    for mode in phases.modes:
+        name = str(mode.get("name"))
+        if name in first:
+            report.error(
+                "E0740",
+                f"two phases are called {name!r}",
+                mode.where("name"),
+                "the second",
+                secondary=((first[name].where("name"), "the first"),),
+                help="give every phase a name of its own",
+            )
+        first.setdefault(name, mode)
+
+
+def _check_transition(phases: Phases, report: Report) -> None:
+    if len(phases.modes) > 1 and phases.transition is None:
+        report.error(
+            "E0741",
+            f"{len(phases.modes)} phases and no transition",
+            phases.span,
+            "nothing says what ends the first",
+            help='add `transition: {type: special_token, token: "<think_end>"}`, or `{type: budget_exhausted}`',
+        )
+    if len(phases.modes) < 2 and phases.transition is not None:
+        count = "one phase" if phases.modes else "no phases"
+        report.error(
+            "E0742",
+            f"a transition and {count}",
+            phases.transition.span,
+            "there is nothing to go on to",
+            help="list the phases in execution_modes, or take transition out",
+        )
+
+
+def _check_token(phases: Phases, tokenizer: Values | None, report: Report) -> None:
+    transition = phases.transition
+    if transition is None:
+        return
+    kind, token = transition.get("type"), transition.get("token")
+    if kind == "special_token" and not token:
+        report.error(
+            "E0743",
+            "a transition by special_token without a token",
+            transition.where("token" if "token" in transition else "type"),
+            "there is nothing to end a phase with",
+            help='add `token: "<think_end>"`, or set type to budget_exhausted',
+        )
+    if kind == "budget_exhausted" and token is not None:
+        report.error(
+            "E0744",
+            f"token {token!r} with budget_exhausted",
+            transition.where("token"),
+            "no token ends a phase here",
+            secondary=((transition.where("type"), "phases end by their budgets"),),
+            help="take token out, or set type to special_token",
+        )
+    if kind == "special_token" and token and tokenizer is None:
+        report.error(
+            "E0745",
+            f"transition token {token!r} without a tokenizer",
+            transition.where("token"),
+            "its id comes from the tokenizer",
+            help="add `tokenizer_contract: {pretrained: byte-bpe}`, or set type to budget_exhausted",
+        )
+
+
+def _check_visible(phases: Phases, report: Report) -> None:
+    if phases.modes and not any(mode.value("visible_to_user") for mode in phases.modes):
+        report.error(
+            "E0746",
+            "the user sees no phase",
+            phases.modes[-1].where("visible_to_user"),
+            "hidden like the others" if len(phases.modes) > 1 else "the only phase",
+            help="set visible_to_user to true here",
+        )
+
+
+def _check_shared(phases: Phases, report: Report) -> None:
+    last = phases.modes[-1] if phases.modes else None
+    if last is not None and "kv_share" in last:
+        report.warning(
+            "W0747",
+            "kv_share of the last phase has no effect",
+            last.where("kv_share"),
+            "no phase comes after it",
+            help="take kv_share out",
+        )
+
+
+def _check_rationale(phases: Phases, report: Report) -> None:
+    for mode in phases.modes:
+        if mode.value("per_token_rationale"):
+            report.error(
+                "E0204",
+                "per_token_rationale is not in this version of the language",
+                mode.where("per_token_rationale"),
+                "thoughts before every token: not compiled yet",
+                help="take per_token_rationale out",
+            )
+
+
+def _check_budgets(phases: Phases, context: ModelContext, report: Report) -> None:
+    total, longest = sum(mode.get("max_tokens") for mode in phases.modes), context.model.get("max_seq_len")
+    if total >= longest:
+        report.warning(
+            "W0748",
+            f"the phases may have {total} tokens, and max_seq_len is {longest}",
+            phases.span,
+            "no room for a prompt",
+            help=f"set max_seq_len above {total}, or lower the budgets",
+        )

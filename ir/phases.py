@@ -1,0 +1,47 @@
+"""The phases of generation, as everything that reads them sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from eulerc.ir.core import Module
+
+
+@frozen
+class Phases:
+    """`modes` are the phases in order, with every key of `execution_modes`; `token` ends one, if not its budget."""
+
+    modes: tuple[dict[str, Any], ...]
+    token: str | None
+
+    @property
+    def restart(self) -> bool:
+        """Whether a phase begins anew, without what an earlier one holds."""
+        return not all(mode["kv_share"] for mode in self.modes[:-1])
+
+    @property
+    def hidden(self) -> bool:
+        return not all(mode["visible_to_user"] for mode in self.modes)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether labels count differently, or not as usual."""
+        return any(mode["loss_weight"] != 1.0 for mode in self.modes)
+
+    @property
+    def max_tokens(self) -> int:
+        """All budgets together, the tokens that end phases not counted."""
+        return sum(int(mode["max_tokens"]) for mode in self.modes)
+
+    def __str__(self) -> str:
+        return ", then ".join(f"{mode['name']} up to {mode['max_tokens']} tokens" for mode in self.modes)
+
+
+def phases_of(module: Module) -> Phases | None:
+    """The phases of a module at any stage; None where it generates as usual."""
+    for op in module.all("phases"):
+        transition = op["transition"] or {}
+        return Phases(tuple(op["execution_modes"]), transition.get("token"))
+    return None

@@ -1,0 +1,34 @@
+"""Tiny specs that generate in phases; those with a token of their own need a tokenizer, and stand in tests/phases."""
+
+from __future__ import annotations
+
+from tests.variants.building import block, spec
+from tests.variants.core import MLA
+
+MOE = (
+    "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, z_loss: 0.1, balance: {sequence_aux_coef: 0.1}, "
+    "shared_experts: 1}"
+)
+
+VARIANTS: dict[str, str] = {
+    "phases": spec(
+        "phases",
+        block("window: 5, n_kv_heads: 2", MOE, name="near") + block("v_head_dim: 12", name="far"),
+        "  - {pattern: [near, far]}",
+        embedding="  positional: alibi",
+        rest="""
+execution_modes:
+  - {name: plan, max_tokens: 4, kv_share: true, loss_weight: 0.5}
+  - {name: think, max_tokens: 3, loss_weight: 0.25}
+  - {name: check, max_tokens: 2}
+  - {name: answer, max_tokens: 9, loss_weight: 2.0}
+transition: {type: budget_exhausted}
+""",
+    ),
+    "one_phase": spec(
+        "one_phase",
+        block(MLA, norm="type: layernorm, position: sandwich", residual="type: parallel"),
+        rest="execution_modes: [{name: answer, max_tokens: 15, loss_weight: 0.5}]",
+    ),
+}
+"""Specs by name."""
