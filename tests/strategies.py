@@ -229,6 +229,7 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     names = draw(st.lists(st.sampled_from(["local", "global", "mid_dle", "x1"]), min_size=1, max_size=3, unique=True))
     spec["layer_templates"] = {name: template(world, "let" in spec) for name in names}
     spec["layer_schedule"], layers = schedule(world, spec["layer_templates"])
+    layers += single_sublayer(world, spec)
     spec["head"] = head(world, spec["embedding"])
     spec["training_hints"] = hints(world, spec)
     spec["expect"] = expectations(world, layers)
@@ -242,6 +243,24 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     if any(pair in json.dumps(spec["layer_templates"]) + json.dumps(spec["layer_schedule"]) for pair in NOT_SAFE):
         spec.get("compatibility", {}).pop("dtype_policy", None)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
+
+
+def single_sublayer(world: World, spec: Spec) -> int:
+    """Sometimes one layer more, a template's mixer or feed-forward network alone; how many layers that are."""
+    draw = world.draw
+    whole = draw(st.sampled_from(list(spec["layer_templates"].values())))
+    if draw(st.integers(0, 3)) or whole.get("residual", {}).get("type") == "parallel":
+        return 0
+    missing = draw(st.sampled_from(["mixer", "ffn"]))
+    residual = {key: each for key, each in whole.get("residual", {}).items() if not isinstance(each, dict)}
+    own = {key: each for key, each in whole.get("norm", {}).items() if key not in ("mixer", "ffn", "output")}
+    params = {"params": whole["params"]} if "params" in whole and missing == "mixer" else {}
+    parts = {axis: whole[axis] for axis in ("mixer", "ffn")} | {missing: {"type": "none"}}
+    drawn = {**params, **parts, "norm": own, "residual": residual}
+    spec["layer_templates"]["alone"] = {name: block for name, block in drawn.items() if block}
+    numbered = any("override_at" in str(run) for run in spec["layer_schedule"])
+    spec["layer_schedule"].insert(len(spec["layer_schedule"]) if numbered else 0, {"template": "alone"})
+    return 1
 
 
 def hints(world: World, spec: Spec) -> Drawn:
@@ -653,7 +672,7 @@ def norm(draw: Draw) -> Drawn:
 
 def feed_forward(world: World, with_let: bool) -> Drawn:
     draw = world.draw
-    kind = draw(st.sampled_from(list(by_axis("ffn"))))
+    kind = draw(st.sampled_from([word for word in by_axis("ffn") if word != "none"]))
     if kind == "parallel":
         return branches(world)
     drawn: Drawn = {"type": kind, **draw(some_of(by_axis("ffn")[kind].level_fields))}

@@ -243,11 +243,12 @@ HEAD_ATTRIBUTES = ("bias", "logit_softcap", "logit_scale", "logit_divisor", "hid
 def _head_op(context: ModelContext, last: Op, own: Op | None, transform: Op | None) -> Op:
     values = context.head
     wiring = next(op for op in last.ops if op.name == "wiring")
-    behind = (wiring["ffn_position"] or wiring["position"]) == "post"
+    axis = "mixer" if any(op.name == "ffn.none" for op in last.ops) else "ffn"
+    behind = (wiring[f"{axis}_position"] or wiring["position"]) == "post"
     norm = values.get("norm") or ("none" if behind else "last")
     attributes = {name: values.value(name) for name in HEAD_ATTRIBUTES}
     norms = {op.get("sublayer"): op for op in last.ops if definition(op.name).axis == "norm"}
-    body = (own or without_sublayer(norms.get("ffn", norms[None])),) if norm != "none" else ()
+    body = (own or without_sublayer(norms.get(axis, norms[None])),) if norm != "none" else ()
     return Op(
         "head",
         attributes={"tied": is_tied(context), **attributes},

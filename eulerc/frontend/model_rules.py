@@ -5,6 +5,7 @@ from __future__ import annotations
 from eulerc.ir.context import ModelContext, Report
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
+from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.positions import check_scaling
 from eulerc.ir.span import Span
 
@@ -163,11 +164,24 @@ def check_logits(context: ModelContext, report: Report) -> None:
 def check_together(templates: tuple[Op, ...], context: ModelContext, report: Report) -> None:
     """Rules between templates: what a model shares, its layers must agree on."""
     ops = [op for template in templates for op in template.walk()]
-    mixers = [op for op in ops if definition(op.name).axis == "mixer"]
+    mixers = [op for op in ops if definition(op.name).axis == "mixer" and not is_none(op)]
+    _check_mixers(templates, mixers, report)
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
     _check_chunks(mixers, report)
     _check_coefficients(ops, report)
+
+
+def _check_mixers(templates: tuple[Op, ...], mixers: list[Op], report: Report) -> None:
+    """Tokens see each other somewhere."""
+    if templates and not mixers:
+        report.error(
+            "E0729",
+            "a model without a mixer",
+            templates[0].span,
+            "no token sees another one",
+            help="give a template of the schedule a mixer",
+        )
 
 
 def _check_tables(mixers: list[Op], report: Report) -> None:

@@ -16,6 +16,7 @@ from eulerc.frontend.expression import is_expression, mentions_layer, names_in, 
 from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
+from eulerc.frontend.sublayers import check_sublayers
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
@@ -243,6 +244,7 @@ class TemplateReader:
         if any(part is None for part in parts):
             return None
         ops = tuple(part for part in parts if part is not None)
+        check_sublayers(self.report, places, ops)
         check_norms(self.report, places, ops)
         if ops[1].name == "ffn.parallel":
             check_inputs(self.report, ops[1], place_of_ffn(ops))

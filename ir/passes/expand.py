@@ -16,6 +16,7 @@ from eulerc.ir.definition import definition
 from eulerc.ir.layering import pieces
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
+from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
 
 WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
@@ -86,13 +87,17 @@ class _Layer:
         before_ffn = "pre_feedforward_layernorm" if positions["mixer"] in AFTER else "post_attention_layernorm"
         if shares_norm(self.wiring):
             before_ffn = "input_layernorm"
+        if is_none(parts["mixer.all"]):
+            before_ffn = "input_layernorm"
         names = {
             "mixer": ("input_layernorm", "post_attention_layernorm"),
             "ffn": (before_ffn, "post_feedforward_layernorm"),
         }
-        self.mixer, self.ffn = (
-            _Sublayer(axis, parts[f"{axis}.all"], positions[axis], *names[axis]) for axis in ("mixer", "ffn")
-        )
+        self.sublayers = [
+            _Sublayer(axis, parts[f"{axis}.all"], positions[axis], *names[axis])
+            for axis in ("mixer", "ffn")
+            if not is_none(parts[f"{axis}.all"])
+        ]
         self.norms = {axis: without_sublayer(norm) for axis, norm in norms.items()}
         self.output_norm = without_sublayer(parts["norm.output"]) if "norm.output" in parts else None
 
@@ -103,7 +108,7 @@ class _Layer:
 
     def sequential(self, builder: GraphBuilder, stream: Value) -> Value:
         """Mixer, then feed-forward, each added to the stream."""
-        for sublayer in (self.mixer, self.ffn):
+        for sublayer in self.sublayers:
             skip, output = self._sublayer(builder, stream, sublayer)
             skip = self._skip(builder, skip, sublayer.axis, sublayer.axis)
             stream = builder.add(Op("add"), (skip, output), "residual")
@@ -113,8 +118,9 @@ class _Layer:
 
     def parallel(self, builder: GraphBuilder, stream: Value) -> Value:
         """Mixer and feed-forward on one stream, added to it together."""
-        skip, mixed = self._sublayer(builder, stream, self.mixer)
-        _, fed = self._sublayer(builder, stream, self.ffn)
+        mixer, ffn = self.sublayers
+        skip, mixed = self._sublayer(builder, stream, mixer)
+        _, fed = self._sublayer(builder, stream, ffn)
         skip = self._skip(builder, skip, "mixer", "residual")
         if self.wiring["sum"] == "sublayers_first":
             return builder.add(Op("add"), (builder.add(Op("add"), (mixed, fed), "sublayers"), skip), "residual")

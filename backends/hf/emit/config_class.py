@@ -200,8 +200,8 @@ def _lists(model: Model) -> list[str]:
 
 
 def _rope_layers(model: Model) -> dict[str, int]:
-    names = [str(op.get("rope")) for op in model.mixers]
-    return {label: names.index(name) for label, name in model.rope_labels.items()}
+    first = {str(op.get("rope")): layer for layer, op in reversed(model.placed_mixers)}
+    return {label: first[name] for label, name in model.rope_labels.items()}
 
 
 def config_class(model: Model, special_ids: dict[str, int | None]) -> str:

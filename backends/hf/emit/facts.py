@@ -187,6 +187,11 @@ class Model:
         return found
 
     @cached_property
+    def unmixed(self) -> bool:
+        """Whether some layers have no mixer, and so no mask."""
+        return "moe" in self.kinds
+
+    @cached_property
     def masks_differ(self) -> bool:
         """Whether layers of one kind need masks of their own: by their windows, gaps within them, prefixes, biases."""
         return bool(self.differing & {"sliding_window", "prefix_lm", *self.bias_numbers}) or self.dilated
@@ -218,8 +223,8 @@ class Model:
     def kinds_tell_ropes(self) -> bool:
         """Whether layers of one cache kind have one rope."""
         found: dict[str, set[str]] = {}
-        for kind, op in zip(self.kinds, self.mixers, strict=True):
-            found.setdefault(kind, set()).add(str(op.get("rope")))
+        for layer, op in self.placed_mixers:
+            found.setdefault(self.kinds[layer], set()).add(str(op.get("rope")))
         return all(len(names) == 1 for names in found.values())
 
     @cached_property
@@ -236,7 +241,12 @@ class Model:
     @cached_property
     def mixers(self) -> list[Op]:
         """The mixers, layer by layer."""
-        return [op for template in self.schedule for op in template.ops if is_mixer(op)]
+        return [op for _, op in self.placed_mixers]
+
+    @cached_property
+    def placed_mixers(self) -> list[tuple[int, Op]]:
+        """The mixers, each with its layer: a layer may have none."""
+        return [(layer, op) for layer, template in enumerate(self.schedule) for op in template.ops if is_mixer(op)]
 
     @cached_property
     def alibi(self) -> bool:
@@ -350,8 +360,8 @@ class Model:
     def rope_labels(self) -> dict[str, str]:
         """With several ropes: the rope of every label. Labels are layer types where those tell the ropes apart."""
         labels = self.kinds if self.kinds_tell_ropes else self.blocks
-        pairs = zip(labels, self.mixers, strict=True)
-        return {label: str(op["rope"]) for label, op in pairs if isinstance(op.get("rope"), Symbol)}
+        rotating = [(labels[layer], op) for layer, op in self.placed_mixers if isinstance(op.get("rope"), Symbol)]
+        return {label: str(op["rope"]) for label, op in rotating}
 
     @cached_property
     def float32_labels(self) -> list[str]:

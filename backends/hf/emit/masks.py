@@ -67,6 +67,8 @@ def _masks_by_kind(emitter: Emitter, kinds: list[str], arguments: tuple[str, ...
     emitter.line("}")
     with emitter.indent("causal_mask_mapping = {"):
         for kind in kinds:
+            if kind not in MASK_FUNCTIONS:
+                continue
             # An indexer reads the mask, and so needs one even where attention could do without
             more = ", allow_is_causal_skip=False" if kind == "indexed_attention" else ""
             emitter.line(f'"{kind}": {MASK_FUNCTIONS[kind]}(**mask_kwargs{more}),')
@@ -131,7 +133,7 @@ TYPES    **kwargs,
     masks = {}
 BLOCKS    for layer_idx, layer_type in enumerate(config.layer_types):
         label = mask_label(config, layer_idx)
-        if label in masks:
+        if SKIPPED:
             continue
         create_mask = CHOICE
         masks[label] = create_mask(
@@ -186,11 +188,13 @@ def layer_masks(model: Model) -> str:
     if model.indexed:
         # An indexer reads the mask, and so needs one even where attention could do without
         dilation += '            allow_is_causal_skip=layer_type != "indexed_attention",\n'
-    text = LAYER_MASKS.replace("LABEL", label).replace("CHOICE", choice).replace("DILATION", dilation)
+    skipped = 'label in masks or layer_type == "moe"' if model.unmixed else "label in masks"
+    text = LAYER_MASKS.replace("SKIPPED", skipped).replace("LABEL", label)
+    text = text.replace("CHOICE", choice).replace("DILATION", dilation)
     text = text.replace("TYPES", types).replace("BLOCKS", blocks).replace("PREFIX", prefix)
     text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
     if model.chunked:
-        kinds = sorted(set(model.kinds))
+        kinds = sorted(set(model.kinds) & MASK_FUNCTIONS.keys())
         table = "".join(f'    "{kind}": {MASK_FUNCTIONS[kind]},\n' for kind in kinds)
         text = f"\nLAYER_MASK_FUNCTIONS = {{\n{table}}}\n\n" + text
     return text.replace("CONFIG", f"{model.prefix}Config")

@@ -160,9 +160,7 @@ def _rotary(emitter: Emitter, model: Model) -> None:
         emitter.line("# Heads differ between layers: the table takes the numbers of a layer that rotates")
         config = "config.per_layer_config[0]"
         if model.has_block_types:
-            block = next(
-                name for name, op in zip(model.blocks, model.mixers, strict=True) if op.get("rope") is not None
-            )
+            block = next(model.blocks[layer] for layer, op in model.placed_mixers if op.get("rope") is not None)
             emitter.line(f'rotating = config.block_types.index("{block}")')
             config = "config.per_layer_config[rotating]"
     emitter.line(f"self.rotary_emb = {model.prefix}RotaryEmbedding(config={config})")
@@ -287,8 +285,11 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
             emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
         elif model.ropes:
             emitter.line("position_embeddings=position_embeddings,")
-        mask = "causal_mask_mapping[self.config.layer_types[layer_idx]]" if model.has_layer_types else "causal_mask"
-        mask = "causal_mask_mapping[self.mask_labels[layer_idx]]" if model.masks_differ else mask
+        mask = "causal_mask"
+        if model.has_layer_types:
+            label = f"self.{'mask_labels' if model.masks_differ else 'config.layer_types'}[layer_idx]"
+            # A layer without a mixer reads no mask
+            mask += f"_mapping.get({label})" if model.unmixed else f"_mapping[{label}]"
         emitter.line(f"attention_mask={mask},")
         emitter.line("position_ids=position_ids,")
         emitter.line("past_key_values=past_key_values,")
