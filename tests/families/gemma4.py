@@ -1,0 +1,140 @@
+"""Gemma 4 in text: heads by kind of layer, values without a projection, layers that share keys and values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.families.dense import ATTENTION, FFN, NORM, UNTIED
+from tests.families.gemma_like import NARROW, SCALED, TANH
+from tests.families.harness import GONE, Case, Family, Feature, Rename, Spec
+from tests.families.specs import BIASED, GLOBAL, LIBRARY, LOCAL, block, default_rope, document
+
+LATE = "layer_templates.late_local.mixer.attention"
+LOCALS = (LOCAL, LATE)
+GLOBALS = (GLOBAL, "layer_templates.late_global.mixer.attention")
+TURNED = ["local", "global", "local", "late_local", "late_global", "late_local", "late_global"]
+SCALARS = (Rename(r"(model\.layers\.\d+\.layer_scalar)", (r"\1.weight",)),)
+PROPORTIONAL = {"theta": 1000000.0, "partial": 0.25, "scaling": {"type": "proportional"}}
+
+
+def gemma4_block(attention: dict[str, Any], ffn: dict[str, Any], making: dict[str, Any] | None = None) -> Spec:
+    """One template; `making` is what concerns keys and values, None where they are shared."""
+    queries = {"scale": 1.0, "qk_norm": {"float32_weight": True}, **attention}
+    kept = {"kv": "shared"} if making is None else {"v_norm": {"weight": False}, **making}
+    norm = {"position": "sandwich", "float32_weight": True}
+    return block({**queries, **kept}, {**TANH, **ffn}, norm, {"layer_scalar": True})
+
+
+def gemma4_templates(
+    attention: dict[str, Any], local: dict[str, Any], globe: dict[str, Any], making: dict[str, Any], late: int
+) -> dict[str, Spec]:
+    """Local and global layers, and those that share the keys and values of either, whose FFN is `late` wide."""
+    local, globe, wide = {**attention, **local}, {**attention, **globe}, {"intermediate_size": late}
+    return {
+        "local": gemma4_block(local, {}, {}),
+        "global": gemma4_block(globe, {}, making),
+        "late_local": gemma4_block(local, wide),
+        "late_global": gemma4_block(globe, wide),
+    }
+
+
+GEMMA4_UNIFIED_TEXT = Family(
+    name="gemma4_unified_text",
+    config="Gemma4UnifiedTextConfig",
+    model="Gemma4UnifiedForCausalLM",
+    renames=SCALARS,
+    cases={
+        "base": Case(
+            document(
+                "gemma4_unified_tiny",
+                gemma4_templates({}, {"window": 8}, {"head_dim": 32, "rope": PROPORTIONAL}, {}, 192),
+                [{"pattern": ["local", "local", "global"]}, {"pattern": ["late_local", "late_global"], "repeat": 2}],
+                model=NARROW,
+                embedding=SCALED,
+            ),
+            {
+                **LIBRARY,
+                "num_hidden_layers": 7,
+                "hidden_size": 48,
+                "head_dim": 16,
+                "global_head_dim": 32,
+                "sliding_window": 8,
+                "num_kv_shared_layers": 4,
+                "use_double_wide_mlp": True,
+                "layer_types": ["sliding_attention", *["sliding_attention", "full_attention"] * 3],
+            },
+        ),
+        "keys as values": Case(
+            document(
+                "gemma4_unified_keys_as_values",
+                gemma4_templates(
+                    BIASED,
+                    {"window": 5},
+                    {"head_dim": 24, "n_kv_heads": 1, "rope": {"theta": 50000.0}},
+                    {"k_eq_v": True},
+                    96,
+                ),
+                [{"pattern": ["local", "global", "local", "late_global", "late_local", "late_global"]}],
+                model={"head_dim": 16, "norm_eps": 0.01},
+                embedding={"rope_theta": 500.0, "scale": 8.0, "scale_rounding": "dtype"},
+                head={**UNTIED, "logit_softcap": 3.0},
+            ),
+            {
+                **LIBRARY,
+                "num_hidden_layers": 6,
+                "num_kv_shared_layers": 3,
+                "head_dim": 16,
+                "global_head_dim": 24,
+                "num_global_key_value_heads": 1,
+                "attention_k_eq_v": True,
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "sliding_window": 5,
+                "final_logit_softcapping": 3.0,
+                "tie_word_embeddings": False,
+                "layer_types": ["sliding_attention", "full_attention"] * 3,
+                "rope_parameters": {
+                    "sliding_attention": default_rope(500.0),
+                    "full_attention": default_rope(50000.0),
+                },
+            },
+        ),
+    },
+    features=(
+        Feature("shared keys and values", {f"{LATE}.kv": "own"}, shows="weights"),
+        Feature("order of local and global layers", {"layer_schedule": [{"pattern": TURNED}]}, shows="weights"),
+        Feature("width of global heads", {f"{path}.head_dim": GONE for path in GLOBALS}, shows="weights"),
+        Feature("wider feed-forward networks where keys are shared", {f"{FFN}.intermediate_size": 96}, shows="weights"),
+        Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}, shows="weights"),
+        Feature("query and key norm in float32", {f"{ATTENTION}.qk_norm": "head"}, shows="bfloat16"),
+        Feature("value norm", {f"{path}.v_norm": GONE for path in (LOCAL, GLOBAL)}),
+        Feature("value norm without a weight", {f"{path}.v_norm": {} for path in (LOCAL, GLOBAL)}, shows="weights"),
+        Feature("norms around sublayers", {f"{NORM}.position": "pre"}, shows="weights"),
+        Feature("norm weights in float32", {f"{NORM}.float32_weight": False}, shows="bfloat16"),
+        Feature("factor on the result of a layer", {"layer_templates.*.residual.layer_scalar": GONE}, shows="weights"),
+        Feature("attention scale", {f"{ATTENTION}.scale": GONE}),
+        Feature("window", {f"{path}.window": GONE for path in LOCALS}),
+        Feature("width of the window", {f"{path}.window": 9 for path in LOCALS}),
+        Feature("global layers", {f"{path}.window": 8 for path in GLOBALS}),
+        Feature("rope of the global layers", {f"{path}.rope": GONE for path in GLOBALS}),
+        Feature("theta of the global layers", {f"{path}.rope.theta": GONE for path in GLOBALS}),
+        Feature("a share of the head rotates", {f"{path}.rope.partial": 0.5 for path in GLOBALS}),
+        Feature("proportional frequencies", {f"{path}.rope.scaling": GONE for path in GLOBALS}),
+        Feature("tanh approximation of gelu", {f"{FFN}.activation": "gelu"}),
+        Feature("embedding scale", {"embedding.scale": GONE, "embedding.scale_rounding": GONE}),
+        Feature("rounding of the embedding scale", {"embedding.scale_rounding": GONE}, shows="bfloat16"),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("keys as values", {f"{GLOBAL}.k_eq_v": GONE}, case="keys as values", shows="weights"),
+        Feature(
+            "key/value heads of the global layers",
+            {f"{path}.n_kv_heads": GONE for path in GLOBALS},
+            case="keys as values",
+            shows="weights",
+        ),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="keys as values"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="keys as values"),
+        Feature("logit softcap", {"head.logit_softcap": GONE}, case="keys as values"),
+        Feature("eps", {"model.norm_eps": GONE}, case="keys as values"),
+        Feature("theta of the local layers", {"embedding.rope_theta": GONE}, case="keys as values"),
+    ),
+)
