@@ -26,6 +26,11 @@ SINK_FIELDS: dict[str, Field] = {
         "Where the sink enters.",
         "softmax",
     ),
+    "dtype": Field(
+        Choice(meanings={"model": "that of the model", "float32": "float32 in a model of any dtype (Flint)"}),
+        "Dtype in which learned sinks are kept.",
+        "model",
+    ),
 }
 
 GATE_FIELDS: dict[str, Field] = {
@@ -128,6 +133,8 @@ def resolve_options(values: Values, head_dim: int, context: ModelContext, report
     ):
         if options[name] is not None:
             options[name] = {key: options[name].get(key, field.default) for key, field in fields.items()}
+    if options["attention_sinks"] is not None and options["attention_sinks"]["dtype"] == "model":
+        del options["attention_sinks"]["dtype"]
     for name in ("v_norm", "out_norm"):
         options[name] = inner_norm(name, values, context, report)
     if options["v_head_dim"] == head_dim:
@@ -180,6 +187,15 @@ def check_sinks(values: Values, options: dict[str, Any], report: Report) -> None
             values.where("attention_sinks.n_per_head"),
             "several logits that attend to nothing amount to one: the log of the sum of their exponentials",
             help="set n_per_head to 1",
+        )
+    if not sinks["learnable"] and "dtype" in values.get("attention_sinks"):
+        report.error(
+            "E0371",
+            "dtype of sinks that are not learned",
+            values.where("attention_sinks.dtype"),
+            "they are 0 in any",
+            secondary=((values.where("attention_sinks.learnable"), "not learned, set here"),),
+            help="take dtype out, or set learnable to true",
         )
 
 

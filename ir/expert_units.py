@@ -62,6 +62,7 @@ PLAIN_EXPERTS: dict[str, Any] = {
     "weigh_input": False,
     "output_bias": False,
     "clamp": None,
+    "activation_float32": False,
     "shared_size": 0,
     "shared_bias": False,
     "shared_gate": False,
@@ -81,6 +82,7 @@ def resolve_experts(values: Values, context: ModelContext, report: Report) -> di
     shared_names = ("shared_bias", "shared_gate", "shared_average")
     return {
         "expert_size": size,
+        "activation_float32": values.value("activation_float32"),
         **{name: values.value(name) for name in names},
         "shared_size": shared,
         **{name: values.value(name) for name in shared_names},
@@ -124,15 +126,16 @@ def experts_binding(op: Mapping[str, Any]) -> ClassBinding:
     slots = {"use_experts_implementation": decorator} if arguments else {}
     if not op["gated_experts"]:
         return ClassBinding("plain_experts", "PlainExperts", facts, slots, base="Experts", init=init)
-    if op["clamp"] is not None:
-        facts |= clamp_facts(op["clamp"])
-        return ClassBinding("clamped_experts", "ClampedExperts", facts, slots, base="Experts", init=init)
+    if op["clamp"] is not None or op["activation_float32"]:
+        facts |= clamp_facts(op["clamp"]) | {"experts_in_float32": op["activation_float32"]}
+        return ClassBinding("shaped_experts", "ShapedExperts", facts, slots, base="Experts", init=init)
     return ClassBinding("experts", "GatedExperts", facts, slots, base="Experts", init=init)
 
 
 def shared_options(op: Mapping[str, Any]) -> dict[str, Any]:
     """The shared experts as a dense network."""
-    return {**UNSHAPED, "activation": op["activation"], "bias": op["shared_bias"], "clamp": op["clamp"]}
+    options = {name: op[name] for name in ("activation", "clamp", "activation_float32")}
+    return {**UNSHAPED, **options, "bias": op["shared_bias"]}
 
 
 def shared_binding(op: Mapping[str, Any]) -> ClassBinding:
@@ -190,15 +193,16 @@ def _check_units(values: Values, report: Report) -> None:
             "its parameters belong to one network",
             help="use another activation, relu2 for instance",
         )
-    if values.get("clamp") is not None and not values.value("gated_experts"):
-        report.error(
-            "E0468",
-            "clamp of experts without a gate",
-            values.where("clamp"),
-            "there is no gated unit",
-            secondary=((values.where("gated_experts"), "no gate, set here"),),
-            help="take clamp out, or gated_experts",
-        )
+    for key in ("clamp", "activation_float32"):
+        if values.get(key) and not values.value("gated_experts"):
+            report.error(
+                "E0468",
+                f"{key} of experts without a gate",
+                values.where(key),
+                "there is no gated unit",
+                secondary=((values.where("gated_experts"), "no gate, set here"),),
+                help=f"take {key} out, or gated_experts",
+            )
     if values.get("identity_experts") and values.value("weigh_input"):
         report.error(
             "E0469",
@@ -213,7 +217,10 @@ def _check_units(values: Values, report: Report) -> None:
 def expert_traits(op: Mapping[str, Any]) -> tuple[str, ...]:
     """What the experts tell an engine that puts its own in their place."""
     found = {
-        "expert_kind": op["activation"] != "silu" or not op["gated_experts"] or op["clamp"] is not None,
+        "expert_kind": op["activation"] != "silu"
+        or not op["gated_experts"]
+        or op["clamp"] is not None
+        or op["activation_float32"],
         "expert_bias": op["expert_bias"],
         "expert_latent": op["latent_size"] is not None,
         "expert_identity": op["identity_experts"] is not None,

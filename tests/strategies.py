@@ -135,6 +135,7 @@ SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "
 UNDRAWN = {
     "embedding.rope.negated": "latent layers would refuse it",
     "mixer.attention.attention_sinks.n_per_head": "only one sink a head has a meaning",
+    "mixer.attention.attention_sinks.dtype": "all sinks of a model would have to agree",
     "training_hints.optimizer_groups": "its globs must fit the parameters",
     "training_hints.optimizer_groups.muon": "its globs must fit the parameters",
     "training_hints.optimizer_groups.adamw": "its globs must fit the parameters",
@@ -643,7 +644,7 @@ OPTION_VALUES: dict[str, st.SearchStrategy[Any]] = {
     "clip_qkv": st.sampled_from([0.5, 3]),
     "key_scale": st.sampled_from([0.5, 2]),
     "value_scale": st.sampled_from([0.5, 2]),
-    "attention_sinks": some_of(SINK_FIELDS, without=("n_per_head",)),
+    "attention_sinks": some_of(SINK_FIELDS, without=("n_per_head", "dtype")),
     "output_gate": st.fixed_dictionaries({}, optional={name: words(field) for name, field in GATE_FIELDS.items()}),
     "out_norm": inner_norms(),
     "temperature": st.builds(
@@ -688,6 +689,7 @@ def feed_forward(world: World, with_let: bool) -> Drawn:
         drawn.pop("bias", None)
         if not drawn["moe"].get("gated_experts", True):
             drawn.pop("clamp", None)
+            drawn.pop("activation_float32", None)
         if "expert_size" in drawn["moe"]:
             drawn.pop("intermediate_size", None)
             drawn.pop("mlp_ratio", None)
@@ -920,6 +922,8 @@ def override(world: World, templates: list[Drawn]) -> Drawn:
 def head(world: World, embedding_block: Drawn) -> Drawn:
     drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("norm", "transform", "vocab_size")))
     keep_one(world.draw, drawn, "logit_scale", "logit_divisor")
+    if "logit_softcap" not in drawn:
+        drawn.pop("softcap_dtype", None)
     if world.draw(st.booleans()):
         drawn["vocab_size"] = VOCABULARY - 9
     if world.draw(st.booleans()):

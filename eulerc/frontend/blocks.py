@@ -120,6 +120,11 @@ HEAD: dict[str, Field] = {
     ),
     "bias": Field(Flag(), "A bias on the logits.", False),
     "logit_softcap": Field(POSITIVE, "Caps logits at this value by tanh.", None),
+    "softcap_dtype": Field(
+        Choice(meanings={"model": "in the model's dtype", "float32": "in float32, and logits stay so (Beam)"}),
+        "Where logits are capped.",
+        "model",
+    ),
     "logit_scale": Field(POSITIVE, "Factor on the logits.", None),
     "logit_divisor": Field(POSITIVE, "Divides the logits (Granite).", None),
     "hidden_divisor": Field(POSITIVE, "Divides the hidden states before the head (MiniCPM).", None),

@@ -237,7 +237,15 @@ def _transform(head: Values, context: ModelContext, report: Report) -> Op | None
     return None
 
 
-HEAD_ATTRIBUTES = ("bias", "logit_softcap", "logit_scale", "logit_divisor", "hidden_divisor", "vocab_size")
+HEAD_ATTRIBUTES = (
+    "bias",
+    "logit_softcap",
+    "softcap_dtype",
+    "logit_scale",
+    "logit_divisor",
+    "hidden_divisor",
+    "vocab_size",
+)
 
 
 def _head_op(context: ModelContext, last: Op, own: Op | None, transform: Op | None) -> Op:

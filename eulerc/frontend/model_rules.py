@@ -149,6 +149,14 @@ def check_logits(context: ModelContext, report: Report) -> None:
             secondary=((head.where("logit_scale"), "a factor, set here"),),
             help="keep one of the two",
         )
+    if "softcap_dtype" in head and head.get("logit_softcap") is None:
+        report.error(
+            "E0370",
+            "softcap_dtype without a cap",
+            head.where("softcap_dtype"),
+            "no logits are capped",
+            help="add `logit_softcap: 30.0`, or take softcap_dtype out",
+        )
     tokens, rows = head.get("vocab_size"), context.model.get("vocab_size")
     if tokens is not None and tokens >= rows:
         report.error(
@@ -169,6 +177,7 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     _check_tables(mixers, report)
     _check_mscale(mixers, report)
     _check_chunks(mixers, report)
+    _check_sinks(mixers, report)
     _check_coefficients(ops, report)
 
 
@@ -252,6 +261,22 @@ def _check_chunks(mixers: list[Op], report: Report) -> None:
             "chunked layers share a length",
             secondary=((first.where("window"), "the other length, set here"),),
             help="give all chunked layers one window",
+        )
+
+
+def _check_sinks(mixers: list[Op], report: Report) -> None:
+    """Tensors of one name are kept in one dtype."""
+    learned = [op for op in mixers if (op.get("attention_sinks") or {}).get("learnable")]
+    dtypes = {op["attention_sinks"].get("dtype", "model"): op for op in learned}
+    if len(dtypes) > 1:
+        key = "attention_sinks.dtype" if "attention_sinks.dtype" in dtypes["float32"].spans else "attention_sinks"
+        report.error(
+            "E0372",
+            "sinks of float32 in some layers, and of the model's dtype in others",
+            dtypes["float32"].where(key),
+            "kept in float32",
+            secondary=((dtypes["model"].where("attention_sinks"), "kept in the model's dtype"),),
+            help="give all sinks one dtype",
         )
 
 

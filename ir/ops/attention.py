@@ -208,7 +208,7 @@ class Attention(Definition):
         tensors += linear("o_proj", width.outputs, hidden_size, op["out_bias"], std)
         sinks = option(op, "attention_sinks")
         if sinks is not None and sinks["learnable"]:
-            tensors.append(LocalTensor("sinks", (op["n_heads"],), std))
+            tensors.append(LocalTensor("sinks", (op["n_heads"],), std, sinks.get("dtype")))
         mask = mask_tensors(option(op, "dynamic_mask"), op["n_kv_heads"], width.outputs // op["n_heads"], std)
         return (*tensors, *mask, *norm_tensors(op, width, std))
 

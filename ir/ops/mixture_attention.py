@@ -54,6 +54,7 @@ MIXTURE = Field(
 )
 
 REASONS = {
+    "kv": "layers of attention by experts make keys and values each: take kv out",
     "qkv_bias": "experts map to queries without a bias: take qkv_bias out",
     "attention_sinks": "a head belongs to another expert for every token: take attention_sinks out",
     "output_gate": "the router's weights are the gates: take output_gate out",
@@ -71,6 +72,7 @@ class MixtureAttention(Definition):
     implicit = {
         **PLAIN,
         "recorded": 1,
+        "router_float32": False,
         "load_balance_coef": 0.0,
         "z_loss": 0.0,
         "qk_norm": None,
@@ -111,6 +113,7 @@ class MixtureAttention(Definition):
         attributes["qk_norm"] = resolve_qk_norm(values, context, report)
         attributes["rope"] = resolve_rope(values, context, heads["head_dim"], report)
         check_norm(attributes, values, report)
+        attributes["router_float32"] = context.layered_safe
         attributes["alibi"] = resolve_alibi(values, context, report)
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
@@ -124,7 +127,7 @@ class MixtureAttention(Definition):
         tensors = [
             LocalTensor("q_experts", (experts, width, hidden_size), std),
             LocalTensor("o_experts", (experts, hidden_size, width), std),
-            LocalTensor("router.weight", (experts, hidden_size), std),
+            LocalTensor("router.weight", (experts, hidden_size), std, "float32" if op["router_float32"] else None),
             *linear("k_proj", hidden_size, width, False, std),
             *linear("v_proj", hidden_size, width, False, std),
         ]
@@ -151,6 +154,7 @@ class MixtureAttention(Definition):
         norm = op["qk_norm"]
         facts = {name: fact for name, fact in attention_facts(op).items() if name != "attention_bias"}
         facts |= {
+            "attention_router_in_float32": op["router_float32"],
             "qk_norm": norm and norm["over"],
             "norm_after_rope": norm is not None and norm.get("place") == "after_rope",
         }

@@ -20,7 +20,7 @@ from eulerc.ir.expert_units import (
     shared_binding,
     shared_options,
 )
-from eulerc.ir.feed_forward import CLAMP, LEVEL_FIELDS, dense_tensors, resolve_activation, resolve_clamp
+from eulerc.ir.feed_forward import CLAMP, LEVEL_FIELDS, SHAPE, dense_tensors, resolve_activation, resolve_clamp
 from eulerc.ir.fields import Field, Integer
 from eulerc.ir.ops.rms_norm import refuse_under_policy
 from eulerc.ir.routing import (
@@ -50,7 +50,7 @@ class SparseMoe(Definition):
         "sparse_mixer": "ffn.moe.routing.threshold",
     }
     implicit = {**PLAIN_ROUTER, **PLAIN_EXPERTS}
-    level_fields = {**LEVEL_FIELDS, **CLAMP}
+    level_fields = {**LEVEL_FIELDS, **CLAMP, "activation_float32": SHAPE["activation_float32"]}
     fields = {
         "experts": Field(Integer(maximum=65536), "Routed experts.", role="size", config="num_experts"),
         "top_k": Field(Integer(), "Experts a token uses.", role="size", config="num_experts_per_tok"),

@@ -273,11 +273,12 @@ class LayerScalar(_Elementwise):
 
 @register
 class Softcap(_Elementwise):
-    """`cap * tanh(x / cap)`."""
+    """`cap * tanh(x / cap)`, in the dtype of x or in float32."""
 
     name = "softcap"
     portable = True
     pure = True
+    implicit = {"dtype": "model"}
 
 
 @register
@@ -328,6 +329,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
     "head": {
         "bias": False,
         "logit_softcap": None,
+        "softcap_dtype": "model",
         "logit_scale": None,
         "logit_divisor": None,
         "hidden_divisor": None,

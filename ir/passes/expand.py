@@ -238,7 +238,7 @@ def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
     logits = _constant(builder, logits, head, "logit_scale")
     logits = _constant(builder, logits, head, "logit_divisor")
     if head["logit_softcap"] is not None:
-        logits = builder.add(Op("softcap"), (logits,), "logits", cap=head["logit_softcap"])
+        logits = builder.add(Op("softcap"), (logits,), "logits", cap=head["logit_softcap"], dtype=head["softcap_dtype"])
     return logits
 
 

@@ -39,6 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "router_norm_floor": 0.5,
     "router_norm_power": 2.0,
     "inner_norm_eps": 1e-6,
+    "attention_router_in_float32": False,
     "num_attention_experts": 5,
     "num_attention_experts_per_tok": 2,
     # facts of attention
@@ -138,6 +139,7 @@ DEFAULTS: dict[str, Any] = {
     "moe_latent_size": None,
     "weigh_expert_input": False,
     "expert_bias": False,
+    "experts_in_float32": False,
     "shared_experts": False,
     "shared_expert_gate": False,
     "shared_experts_average": False,

@@ -254,6 +254,7 @@ ROUTER_FACTS: dict[str, tuple[Any, ...]] = LOGIT_ROUTER_FACTS | {
 }
 EXPERT_FACTS: dict[str, tuple[Any, ...]] = {"expert_bias": FLAG, "moe_latent_size": (None, 12)}
 CLAMP_FACTS: dict[str, tuple[Any, ...]] = {"swiglu_alpha": (None, 1.7), "swiglu_offset": FLAG}
+SHAPED_FACTS = CLAMP_FACTS | {"swiglu_limit": (None, 0.3), "experts_in_float32": FLAG}
 MLP_FACTS: dict[str, tuple[Any, ...]] = {
     "up_proj_bias": FLAG,
     "down_proj_bias": FLAG,
@@ -305,6 +306,11 @@ INTERLEAVED = ("_interleaved", "_interleaved_float32", "_neighbours", "_neighbou
 ROTATIONS = tuple(("apply_rotary", f"apply_rotary_pos_emb{kind}") for kind in ("", "_float32", *INTERLEAVED))
 QUERY_ROTATIONS = tuple(("query_rotary", f"rotate_queries{kind}") for kind in ("", "_partially", *INTERLEAVED[:4]))
 PARTIAL_ROTATION = ("apply_partial_rotary", "apply_partial_rotary_pos_emb")
+
+
+def clamps_agree(facts: Facts) -> bool:
+    """What a clamp may have besides its limit stands with one."""
+    return facts.get("swiglu_limit") is not None or not (facts.get("swiglu_alpha") or facts.get("swiglu_offset"))
 
 
 def told_width(facts: Facts) -> set[str]:
@@ -425,7 +431,7 @@ CASES = (
         "mixture_attention",
         "MixtureAttention",
         attention_inputs,
-        ATTENTION_FACTS | {"qk_norm": (None, "head"), "norm_after_rope": FLAG},
+        ATTENTION_FACTS | {"qk_norm": (None, "head"), "norm_after_rope": FLAG, "attention_router_in_float32": FLAG},
         slots={"QKNorm": RMS_NORMS, "apply_rotary_pos_emb": ROTATIONS},
         legal=lambda facts: not facts["norm_after_rope"] or (facts["rope"] and facts["qk_norm"] is not None),
         filled=eager_slot,
@@ -436,6 +442,7 @@ CASES = (
         "attention_router",
         "AttentionRouter",
         states_input,
+        {"attention_router_in_float32": FLAG},
         dropped=lambda facts: {"layer_idx"},
         differing={"num_attention_experts": 12, "num_attention_experts_per_tok": 3},
     ),
@@ -482,7 +489,7 @@ CASES = (
             "swiglu_limit": (None, 0.3),
         },
         slots={"InnerNorm": NORMS},
-        legal=lambda facts: facts["swiglu_limit"] is not None or not (facts["swiglu_alpha"] or facts["swiglu_offset"]),
+        legal=clamps_agree,
         dropped=told_width,
         arguments=width_arguments,
         differing={"intermediate_size": 80, "hidden_act": "gelu"},
@@ -528,12 +535,13 @@ CASES = (
             name,
             expert_inputs,
             EXPERT_FACTS | facts,
+            legal=clamps_agree,
             dropped=lambda facts: {"layer_idx"},
             differing={"moe_intermediate_size": 40},
         )
         for component, name, facts in (
             ("experts", "GatedExperts", {}),
-            ("clamped_experts", "ClampedExperts", CLAMP_FACTS | {"swiglu_limit": (0.3,)}),
+            ("shaped_experts", "ShapedExperts", SHAPED_FACTS),
             ("plain_experts", "PlainExperts", {}),
         )
     ),

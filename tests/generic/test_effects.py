@@ -74,6 +74,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("transition", "token"): PHASES,
     ("expect", "portable"): {("embedding", "positional"): "alibi"},
     ("embedding", "alibi"): {("embedding", "positional"): "alibi"},
+    ("head", "softcap_dtype"): {("head", "logit_softcap"): 5.0},
     ("embedding", "scale_rounding"): {("embedding", "scale"): 2.03},
     ("layer_schedule", "layers"): {("layer_schedule", "repeat"): None},
     ("layer_schedule", "pattern"): {("layer_schedule", "template"): None},
@@ -221,7 +222,7 @@ VALUES: dict[str, list[Any]] = {
     "v_bias": [True],
     "v_norm": [{}, {"weight": False}, {"eps": 0.25}, {"type": "layernorm"}],
     "out_norm": [{}, {"float32_weight": True}, {"eps": 0.25}, {"type": "layernorm", "bias": True}],
-    "attention_sinks": [{}, {"learnable": False}, {"placement": "gate"}, {"n_per_head": 2}],
+    "attention_sinks": [{}, {"learnable": False}, {"placement": "gate"}, {"n_per_head": 2}, {"dtype": "float32"}],
     "output_gate": [{}, {"activation": "softplus"}, {"over": "head"}, {"source": "query"}, {"bias": "gate"}],
     "temperature": [
         {"scale": 0.5, "length": 8},

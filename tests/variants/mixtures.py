@@ -10,7 +10,8 @@ VARIANTS: dict[str, str] = {
         block(
             "mixture: {experts: 5, top_k: 2, recorded: 2}, out_bias: true, window: 5, "
             "qk_norm: {place: after_rope, weight: false}, rope: {interleaved: true, partial: 0.5}",
-            "type: moe, moe: {experts: 4, top_k: 3, expert_size: 32, output_bias: true, shared_experts: 1}",
+            "type: moe, activation_float32: true, "
+            "moe: {experts: 4, top_k: 3, expert_size: 32, output_bias: true, shared_experts: 1}",
             name="near",
         )
         + block(
@@ -18,7 +19,7 @@ VARIANTS: dict[str, str] = {
             norm="type: layernorm, position: sandwich",
             name="global",
         )
-        + block("n_kv_heads: 2, attention_sinks: {}", name="plain"),
+        + block("n_kv_heads: 2, attention_sinks: {dtype: float32}", name="plain"),
         "  - {pattern: [near, global, plain, near]}",
     ),
     "mixture_alibi": spec(

@@ -68,7 +68,8 @@ VARIANTS: dict[str, str] = {
         "narrow_embedding",
         block("qkv_bias: true", "type: mlp", "type: layernorm, position: post"),
         embedding="  positional: learned\n  width: 24\n  scale: 4.9\n  scale_rounding: bfloat16",
-        rest="head: {hidden_divisor: 3.0, logit_divisor: 0.7, logit_softcap: 9.0, vocab_size: 90, bias: true}",
+        rest="head: {hidden_divisor: 3.0, logit_divisor: 0.7, logit_softcap: 9.0, softcap_dtype: float32, "
+        "vocab_size: 90, bias: true}",
     ),
     "head_transform": spec(
         "head_transform",

@@ -130,8 +130,9 @@ def head_lines(model: Model) -> list[str]:
 def _logit_lines(op: Op) -> list[str]:
     if op.name == "scale":
         return [f"logits = {scaled('logits', op, 'self.config')}"]
+    source = "logits.float()" if op["dtype"] == "float32" else "logits"
     return [
-        "logits = logits / self.config.final_logit_softcapping",
+        f"logits = {source} / self.config.final_logit_softcapping",
         "logits = torch.tanh(logits)",
         "logits = logits * self.config.final_logit_softcapping",
     ]

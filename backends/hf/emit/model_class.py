@@ -55,6 +55,10 @@ def _kept_in_float32(model: Model) -> list[str]:
     names += dict.fromkeys(f"{op['module']}.gate.bias" for op in routers if op["router_bias"])
     if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
         names.append("e_score_correction_bias")
+    if any(op["router_float32"] for op in model.attention_mixtures):
+        names.append("self_attn.router.weight")
+    if any((op.get("attention_sinks") or {}).get("dtype") for op in model.mixers):
+        names.append("sinks")
     return names + _norms_in_float32(model)
 
 

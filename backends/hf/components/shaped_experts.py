@@ -1,4 +1,4 @@
-"""Routed experts with a clamped gate."""
+"""Routed experts with more than an activation between their projections."""
 
 import torch
 from torch import nn
@@ -8,8 +8,8 @@ from transformers.integrations import use_experts_implementation
 
 
 @use_experts_implementation
-class ClampedExperts(nn.Module):
-    """Experts whose gated units are clamped, as 3D tensors; each token goes through its top-k (gpt-oss, 2025)."""
+class ShapedExperts(nn.Module):
+    """Experts whose gated units are clamped or computed in float32, as 3D tensors; a token goes through its top-k."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
@@ -26,7 +26,8 @@ class ClampedExperts(nn.Module):
         if config.expert_bias:
             self.gate_up_proj_bias = nn.Parameter(torch.empty(self.num_experts, 2 * self.intermediate_dim))
             self.down_proj_bias = nn.Parameter(torch.empty(self.num_experts, self.hidden_dim))
-        self.limit = sizes.swiglu_limit
+        if sizes.swiglu_limit is not None:
+            self.limit = sizes.swiglu_limit
         if config.swiglu_alpha is not None:
             self.alpha = sizes.swiglu_alpha
         else:
@@ -35,10 +36,17 @@ class ClampedExperts(nn.Module):
     def _apply_gate(self, gate_up: torch.Tensor) -> torch.Tensor:
         # The library's batched and grouped products call this, too
         gate, up = gate_up.chunk(2, dim=-1)
-        gate = gate.clamp(max=self.limit)
-        up = up.clamp(min=-self.limit, max=self.limit)
+        if self.config.experts_in_float32:
+            gate, up = gate.float(), up.float()
+        if self.config.swiglu_limit is not None:
+            gate = gate.clamp(max=self.limit)
+            up = up.clamp(min=-self.limit, max=self.limit)
         if self.config.swiglu_offset:
             up = up + 1
+        if self.config.experts_in_float32:
+            if self.config.swiglu_alpha is not None:
+                return (gate * torch.sigmoid(gate * self.alpha) * up).to(gate_up.dtype)
+            return (self.act_fn(gate) * up).to(gate_up.dtype)
         if self.config.swiglu_alpha is not None:
             return gate * torch.sigmoid(gate * self.alpha) * up
         return self.act_fn(gate) * up
