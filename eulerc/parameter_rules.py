@@ -22,7 +22,7 @@ def check_parameters(module: Module, diagnostics: Diagnostics) -> None:
 
 
 def _check_routers(hints: Op, module: Module, diagnostics: Diagnostics) -> None:
-    if not any(op.name == "ffn.moe" for template in module.all("template") for op in template.ops):
+    if not any("experts" in op.attributes for template in module.all("template") for op in template.ops):
         diagnostics.warning(
             "W0203",
             "training_hints.router_lr_multiplier is not used",

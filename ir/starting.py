@@ -12,7 +12,7 @@ from eulerc.ir.tensors import Init, TensorPlan
 DIGITS = 17
 """Digits of a deviation that is no literal: enough to tell any two numbers of 64 bits apart."""
 
-OUTPUTS = frozenset({"o_proj", "out_proj", "down_proj"})
+OUTPUTS = frozenset({"o_proj", "o_experts", "out_proj", "down_proj"})
 """Projections whose results are added to the residual stream."""
 
 TABLES = ("model.embed_tokens.", "model.embed_positions.")
@@ -51,7 +51,7 @@ def writes_to_stream(name: str) -> bool:
 
 def reads_out(name: str) -> bool:
     """Whether a matrix leads to a number of outputs that does not grow with the model: tokens, experts."""
-    return name == "lm_head.weight" or name.endswith(".gate.weight")
+    return name == "lm_head.weight" or name.endswith((".gate.weight", ".router.weight"))
 
 
 def _width_factor(name: str, ratio: Decimal) -> Decimal:

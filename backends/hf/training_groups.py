@@ -61,7 +61,7 @@ class ParameterGroups:
         vectors = [tensor.name for tensor in wide if not tensor.is_matrix]
         return cls(
             vectors=tuple(shortest_globs(vectors, [tensor.name for tensor in wide if tensor.is_matrix])),
-            routers=tuple(dict.fromkeys(f"*.{op['module']}.gate" for op in model.moe)),
+            routers=tuple(dict.fromkeys(f"*.{op['module']}.{router}" for op, router in model.routers)),
             router_rate=hints.get("router_lr_multiplier"),
             embeddings=tuple(tensor.name for tensor in trained if tensor.name.startswith(TABLES)),
             mup=model.spec["init"] == "mup",

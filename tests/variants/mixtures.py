@@ -28,6 +28,8 @@ VARIANTS: dict[str, str] = {
         + block("n_heads: 6, n_kv_heads: 2, head_dim: 24, window: 5", name="wide"),
         "  - {pattern: [block, wide, wide]}",
         embedding="  positional: alibi\n  alibi: {bias_max: 5.0, scaled: true}",
+        rest="compatibility: {dtype_policy: layered_safe}\nhead: {tie_weights: false}\n"
+        "training_hints: {init: mup_0.05, mup_base_width: 16, router_lr_multiplier: 0.5}",
     ),
 }
 """Specs by name."""

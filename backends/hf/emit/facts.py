@@ -308,6 +308,11 @@ class Model:
         return [op for op in ops if op.name == "mixer.mixture_attention"]
 
     @cached_property
+    def routers(self) -> list[tuple[Op, str]]:
+        """The ops with routers, and what these are called in their modules."""
+        return [*((op, "gate") for op in self.moe), *((op, "router") for op in self.attention_mixtures)]
+
+    @cached_property
     def routed(self) -> list[Op]:
         """The ops with routers whose logits a forward pass may return."""
         return [*self.moe, *(op for op in self.attention_mixtures if op["recorded"])]

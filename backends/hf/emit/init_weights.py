@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model, part_names
 from eulerc.ir.numbers import tensor_plan
@@ -70,12 +72,22 @@ def _own_matrices(model: Model) -> list[tuple[str, list[str]]]:
     """The matrices that classes of the model hold themselves, with the deviations of muP."""
     shapes = {tensor.name: tensor.shape for tensor in tensor_plan(model.module) if tensor.init.kind == "normal"}
     cases = []
-    for op in model.module.all("class"):
-        std = "readout_std" if op["definition"].endswith("Router") else "matrix_std"
-        names = [name for name, how in op["init"].items() if how == "normal" and _is_matrix(name, shapes)]
+    for symbol, definition, inits in _started_classes(model):
+        std = "readout_std" if definition.endswith("Router") else "matrix_std"
+        names = [name for name, how in inits.items() if how == "normal" and _is_matrix(name, shapes)]
         lines = [f"init.normal_(module.{name}, mean=0.0, std={std})" for name in names]
-        cases += [(str(op.symbol), lines)] if lines else []
+        cases += [(symbol, lines)] if lines else []
     return cases
+
+
+def _started_classes(model: Model) -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Name, definition and starts of every class, and of the parts that come with one."""
+    for op in model.module.all("class"):
+        inits = op.get("init", {})
+        yield str(op.symbol), op["definition"], {name: how for name, how in inits.items() if "." not in name}
+        for part, name in part_names(op).items():
+            own = {key.removeprefix(f"{part}."): how for key, how in inits.items() if key.startswith(f"{part}.")}
+            yield name, part, own
 
 
 def _is_matrix(name: str, shapes: dict[str, tuple[int, ...]]) -> bool:
@@ -84,12 +96,9 @@ def _is_matrix(name: str, shapes: dict[str, tuple[int, ...]]) -> bool:
 
 def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
     cases = []
-    for op in model.module.all("class"):
-        inits = {str(op.symbol): {name: how for name, how in op.get("init", {}).items() if "." not in name}}
-        for part, name in part_names(op).items():
-            own = {key: how for key, how in op["init"].items() if key.startswith(f"{part}.")}
-            inits[name] = {key.removeprefix(f"{part}."): how for key, how in own.items()}
-        cases += [(name, [_init_line(*item) for item in own.items()]) for name, own in inits.items() if own]
+    for symbol, _, inits in _started_classes(model):
+        if inits:
+            cases.append((symbol, [_init_line(*item) for item in inits.items()]))
     if len(model.ropes) > 1:
         body = [
             "for label in module.rope_type:",
