@@ -11,14 +11,46 @@ from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.parameter_names import covers
 from eulerc.ir.tensors import TensorPlan
 
+BLOCK = 32
+"""Numbers that share a scale in MXFP4."""
+
 
 def check_parameters(module: Module, diagnostics: Diagnostics) -> None:
-    """Judges the optimizer's groups against the parameters that the model has."""
+    """Judges the optimizer's groups, and the scope of quantisation, by the parameters that the model has."""
     for op in module.all("hints"):
         if op.get("optimizer_groups") is not None:
             _check_groups(op, parameters(module), diagnostics)
         if op.get("router_lr_multiplier") is not None:
             _check_routers(op, module, diagnostics)
+    for op in module.all("quantization"):
+        _check_scope(op, parameters(module), diagnostics)
+
+
+def _check_scope(quantization: Op, trained: list[TensorPlan], diagnostics: Diagnostics) -> None:
+    """Every glob finds a matrix, whose rows can be parted into blocks where the dtype has some."""
+    for index, glob in enumerate(quantization["scope"]):
+        key = f"scope[{index}]"
+        if not check_glob(glob, key, quantization, trained, diagnostics):
+            continue
+        found = [tensor for tensor in trained if covers(glob, tensor.name)]
+        matrices = [tensor for tensor in found if tensor.is_matrix]
+        odd = [tensor for tensor in matrices if tensor.shape[-1] % BLOCK]
+        if not matrices:
+            diagnostics.error(
+                "E0770",
+                f"{glob!r} matches no matrix",
+                quantization.where(key),
+                f"{found[0].name} stays as it is",
+                help="only matrices are quantised: write a glob of a projection",
+            )
+        elif odd and quantization["dtype"] == "fp4":
+            diagnostics.error(
+                "E0771",
+                f"rows of {odd[0].shape[-1]} numbers in fp4",
+                quantization.where(key),
+                f"{odd[0].name} cannot be parted into blocks of {BLOCK}",
+                help=f"make its inputs a multiple of {BLOCK}, or take it out of the scope",
+            )
 
 
 def _check_routers(hints: Op, module: Module, diagnostics: Diagnostics) -> None:

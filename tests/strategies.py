@@ -97,6 +97,9 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "init": st.sampled_from(["normal_0.02", "normal_0.1", "normal_2e-2", "depth_scaled_0.02", "mup_0.1", "small"]),
     "mup_base_width": st.sampled_from([8, 256]),
     "router_lr_multiplier": st.sampled_from([0, 0.1]),
+    "quant_aware_training": st.sampled_from(
+        [{}, {"enabled": False}, {"dtype": "fp8"}, {"dtype": "int8", "dequant_to": "bf16", "scope": ["*.self_attn"]}]
+    ),
     "muon": st.sampled_from(
         [
             {},

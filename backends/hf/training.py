@@ -10,6 +10,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.file import COMPONENTS, pruned
 from eulerc.backends.hf.imports import ImportSet
 from eulerc.backends.hf.link import Request, link
+from eulerc.backends.hf.quantization import quantization_text
 from eulerc.backends.hf.training_groups import ParameterGroups
 from eulerc.ir.core import Module
 
@@ -18,10 +19,12 @@ IMPORTS = ImportSet.parse(
 import json
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback
 """
 )
@@ -98,9 +101,9 @@ def training_files(module: Module, model: Model) -> dict[str, str]:
     """The two files, where the spec has hints or routers to balance; none otherwise."""
     hints = hints_of(module)
     arguments = training_arguments(hints)
-    groups = ParameterGroups.of(model, hints)
+    groups, quantizations = ParameterGroups.of(model, hints), module.all("quantization")
     corrections = [op["bias_correction"] for op in model.moe if op["bias_correction"] is not None]
-    if not (arguments or groups.are_special or corrections):
+    if not (arguments or groups.are_special or corrections or quantizations):
         return {}
     pieces, imports = [ARGUMENTS], IMPORTS
     if groups.has_muon:
@@ -108,6 +111,7 @@ def training_files(module: Module, model: Model) -> dict[str, str]:
         imports = imports.merge(linked.imports)
         pieces += [item.text for item in linked.definitions]
     pieces.append(groups.text())
+    pieces += [quantization_text(op, groups) for op in quantizations]
     if corrections:
         pieces.append(BIAS_UPDATE.format(**corrections[0]))
     return {

@@ -75,10 +75,15 @@ class ParameterGroups:
         """Whether the groups say more than TrainingArguments can."""
         return self.router_rate is not None or self.mup or self.has_muon
 
+    @property
+    def needs_globs(self) -> bool:
+        """Whether the text of the groups holds the function `covered`, and `VECTORS` where there are any."""
+        return bool(self.vectors) or self.are_special
+
     def text(self) -> str:
         """The functions `parameter_groups` and `optimizer`, and what they use."""
         emitter = Emitter()
-        if self.vectors or self.are_special:
+        if self.needs_globs:
             self._constants(emitter)
             emitter.block(COVERED)
             _apart(emitter)
@@ -98,7 +103,7 @@ class ParameterGroups:
         }
         for name, (comment, globs) in constants.items():
             if globs:
-                emitter.block("\n".join(filter(None, (comment, f"{name} = {_listed(globs)}"))))
+                emitter.block("\n".join(filter(None, (comment, f"{name} = {listed(globs)}"))))
         if any(globs for _, globs in constants.values()):
             _apart(emitter)
 
@@ -157,7 +162,8 @@ def _apart(emitter: Emitter) -> None:
     emitter.line()
 
 
-def _listed(globs: tuple[str, ...]) -> str:
+def listed(globs: tuple[str, ...]) -> str:
+    """A tuple of globs as source text: one of several has a line for each."""
     if len(globs) == 1:
         return source_of(globs)
     return "(\n" + "".join(f"    {source_of(glob)},\n" for glob in globs) + ")"

@@ -16,13 +16,19 @@ from eulerc.ir.layering import LAYERED, evaluations, layered, pieces, runs
 
 Values = Mapping[str, Any]
 
-BLOCKS = {"spec": "model", "tokenizer": "tokenizer_contract", "hints": "training_hints"}
+BLOCKS = {
+    "spec": "model",
+    "tokenizer": "tokenizer_contract",
+    "hints": "training_hints",
+    "quantization": "compatibility.quant_aware_training",
+}
 """Ops that are called something else in a spec."""
 
 SPELLED = {
     "model.init_std": "training_hints.init",
     "model.mup_base": "training_hints.mup_base_width",
     "model.seed": "training_hints.seed",
+    "model.dtype_policy": "compatibility.dtype_policy",
     "embedding.dropout": "training_hints.dropout",
     "head.tied": "head.tie_weights",
 }

@@ -147,6 +147,37 @@ HEAD: dict[str, Field] = {
     ),
 }
 
+QUANTIZATION: dict[str, Field] = {
+    "enabled": Field(Flag(), "Write the functions that train so.", True),
+    "dtype": Field(
+        Choice(
+            meanings={
+                "int8": "whole numbers, one scale a row",
+                "fp8": "E4M3, one scale a row",
+                "fp4": "E2M1, one power of two for 32 neighbours of a row (MXFP4)",
+            }
+        ),
+        "What the weights are rounded to.",
+        "int8",
+    ),
+    "scope": Field(
+        ListOf(item=Text(), minimum=1),
+        "Weights that are rounded, as globs of their names or of modules around them.",
+        ["model.layers.*_proj"],
+    ),
+    "dequant_to": Field(
+        Choice(
+            meanings={
+                "fp8": "E4M3, one scale a row: what fp4 weights are multiplied as (DeepSeek-V4)",
+                "bf16": "bfloat16",
+                "fp32": "float32",
+            }
+        ),
+        "What rounded weights are before they are multiplied; the model's dtype if not set.",
+        None,
+    ),
+}
+
 COMPATIBILITY: dict[str, Field] = {
     "compile_target": Field(Choice(meanings={"huggingface": "a transformers model"}), "What to build.", "huggingface"),
     "dtype_policy": Field(
@@ -159,6 +190,7 @@ COMPATIBILITY: dict[str, Field] = {
         "What stays in float32 in a model of 16 bits.",
         "uniform",
     ),
+    "quant_aware_training": Field(Block(fields=QUANTIZATION), "Train as if weights were quantised.", None),
 }
 
 ENGINES = {

@@ -16,6 +16,7 @@ from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.phases import Phases, check_phases, check_views, phases_op, read_phases
+from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
@@ -61,6 +62,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     _judge(context, report)
     if read.phases is not None:
         check_phases(read.phases, context, read.tokenizer, report)
+    check_quantization(read.compatibility, read.model, report)
     embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
     transform = _transform(read.head, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
@@ -193,7 +195,7 @@ def _optional_ops(read: _Blocks, reader: Reader) -> list[Op]:
             ops.append(Op(name, attributes=dict(given), span=values.span, spans=values.spans))
     if reader.extensions:
         ops.append(Op("extensions", attributes={"keys": reader.extensions}))
-    return ops
+    return ops + quantization_ops(read.compatibility)
 
 
 def _schedule_op(schedule: list[Symbol], laid: Schedule, span: Span) -> Op:

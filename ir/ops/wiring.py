@@ -361,6 +361,7 @@ for _name, _stages, _doc in (
     ("expect", EVERYWHERE, "Budgets that lint checks."),
     ("meta", EVERYWHERE, "Where the numbers of a spec come from."),
     ("extensions", EVERYWHERE, "Keys for plugins, handed on."),
+    ("quantization", EVERYWHERE, "What a trainer rounds weights to."),
     ("embedding", frozenset({"arch"}), "The embedding block."),
     ("head", frozenset({"arch"}), "The head block."),
     ("schedule", frozenset({"arch"}), "The templates of all layers, in order, and what runs them otherwise."),

@@ -25,7 +25,7 @@ WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
 AFTER = ("post", "sandwich", "output")
 """Positions with a norm behind the sublayer."""
 
-CARRIED = ("spec", "tokenizer", "phases", "hints", "expect", "meta", "extensions")
+CARRIED = ("spec", "tokenizer", "phases", "hints", "expect", "meta", "extensions", "quantization")
 
 
 class GraphBuilder:

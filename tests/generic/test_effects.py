@@ -133,6 +133,14 @@ VALUES: dict[str, list[Any]] = {
         {"muon": ["model.layers.*_proj"], "adamw": ["*norm", "*embed_tokens"]},
         {"muon": ["*.mlp"], "adamw": ["*norm", "*embed_tokens", "*self_attn"]},
     ],
+    "quant_aware_training": [
+        {},
+        {"dtype": "fp8"},
+        {"dtype": "fp4"},
+        {"scope": ["*.mlp"]},
+        {"dequant_to": "bf16"},
+        {"dtype": "fp4", "dequant_to": "fp8"},
+    ],
     "muon": [
         {"momentum": 0.9},
         {"ns_iters": 3},
