@@ -21,6 +21,7 @@ def check_budgets(module: Module, diagnostics: Diagnostics) -> None:
             _compare(key, int(op[key]), numbers, op.where(key), diagnostics)
     _check_target(module, numbers, diagnostics)
     _check_latents(module, diagnostics)
+    _check_drafting(module, diagnostics)
 
 
 def _check_engines(module: Module, op: Op, diagnostics: Diagnostics) -> None:
@@ -103,4 +104,20 @@ def _check_latents(module: Module, diagnostics: Diagnostics) -> None:
                 op.where("latent_dim"),
                 "saves nothing",
                 help="lower the rank, or use plain attention with fewer key/value heads",
+            )
+
+
+def _check_drafting(module: Module, diagnostics: Diagnostics) -> None:
+    """Says where prediction modules serve training alone."""
+    from eulerc.backends.hf.drafting import drafting_obstacle
+
+    for op in module.all("mtp"):
+        obstacle = drafting_obstacle(module)
+        if obstacle is not None:
+            diagnostics.note(
+                "N0719",
+                "prediction modules that cannot draft",
+                op.where("mtp.head_template"),
+                obstacle,
+                help="nothing to do for training; `generate(use_mtp=True)` refuses",
             )

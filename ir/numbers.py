@@ -13,10 +13,11 @@ from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import definition, definitions, is_mixer
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
+from eulerc.ir.prediction import NORMS, placed_ops, predicting_template, prediction
 from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
 
-OUTSIDE = {"norm": "final", "embed_norm": "embedding"}
+OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "mtp")}
 """Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
 
 
@@ -85,7 +86,8 @@ def config_fields(module: Module) -> dict[str, Any]:
         shared[name] = values[0]
         if any(value != values[0] for value in values):
             differing[name] = [fields.get(name, values[0]) for fields in layers]
-    for op in module.one("graph").ops:
+    mtp = prediction(module)
+    for op in (*module.one("graph").ops, *(mtp.ops if mtp is not None else ())):
         for name, value in _op_fields(op).items():
             own = own_field(op, name)
             apart = own is not None and (name in differing or shared.get(name, value) != value)
@@ -94,7 +96,21 @@ def config_fields(module: Module) -> dict[str, Any]:
         if all(_shares_eps(template, key) for template in schedule(module)):
             shared.pop(field, None)
             differing.pop(field, None)
-    return {"fields": shared, "per_layer": differing}
+    if mtp is None:
+        return {"fields": shared, "per_layer": differing}
+    return {"fields": shared, "per_layer": differing, "mtp": _mtp_fields(module, shared, differing)}
+
+
+def _mtp_fields(module: Module, shared: dict[str, Any], differing: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the prediction modules that are not those of the model; fields of theirs alone join `shared`."""
+    template = predicting_template(module)
+    fields = {} if template is None else _fields_of(template)
+    fields.pop("prefix_lm", None)
+    if "window_dilation" in shared.keys() | fields.keys():
+        fields.setdefault("window_dilation", 1)
+        shared.setdefault("window_dilation", 1)
+    own = {name: value for name, value in fields.items() if shared.setdefault(name, value) != value}
+    return dict(sorted(own.items()))
 
 
 def _without_shared_prefix(fields: dict[str, Any], layers: list[dict[str, Any]]) -> dict[str, Any]:
@@ -184,6 +200,8 @@ def _declared_tensors(module: Module) -> Iterator[TensorPlan]:
         yield TensorPlan(
             tensor.name, tensor.shape, tensor.dtype, tensor.init, "model.embed_tokens.weight" if tied else None
         )
+    for path, op in placed_ops(module):
+        yield from _module_tensors(op, path, width, std, dtype)
 
 
 def head_start(graph: Op) -> int:

@@ -15,6 +15,9 @@ DIGITS = 17
 OUTPUTS = frozenset({"o_proj", "o_experts", "out_proj", "down_proj"})
 """Projections whose results are added to the residual stream."""
 
+LAYERS = ("model.layers.", "mtp.layers.")
+"""Where layers stand."""
+
 TABLES = ("model.embed_tokens.", "model.embed_positions.")
 """Tables whose rows are looked up."""
 
@@ -46,7 +49,7 @@ def started(tensor: TensorPlan, spec: Op, depth: int) -> TensorPlan:
 
 def writes_to_stream(name: str) -> bool:
     """Whether a tensor belongs to a projection of a layer back to the residual stream."""
-    return name.startswith("model.layers.") and name.removesuffix(".weight").rpartition(".")[2] in OUTPUTS
+    return name.startswith(LAYERS) and name.removesuffix(".weight").rpartition(".")[2] in OUTPUTS
 
 
 def reads_out(name: str) -> bool:

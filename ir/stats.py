@@ -6,8 +6,9 @@ from typing import Any
 
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
-from eulerc.ir.numbers import distinct_layers, schedule, tensor_plan
+from eulerc.ir.numbers import distinct_layers, head_start, schedule, tensor_plan
 from eulerc.ir.phases import phases_of
+from eulerc.ir.prediction import working_ops
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
 
@@ -37,8 +38,11 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
 
 
 def parameters(module: Module) -> dict[str, int]:
-    """Counts. `active` counts the head and not the input embedding; `active_with_embedding` counts both."""
-    total = embedding = active = 0
+    """Counts. `active` counts the head and not the input embedding; `active_with_embedding` counts both.
+
+    `mtp` are the parameters of modules that predict further tokens, in `total` and not in `active`.
+    """
+    total = embedding = active = mtp = 0
     tied = 0
     ops = _ops_by_path(module)
     for tensor in tensor_plan(module):
@@ -47,6 +51,9 @@ def parameters(module: Module) -> dict[str, int]:
         if tensor.buffer or tensor.tied_to is not None:
             continue
         total += tensor.numel
+        if tensor.name.startswith("mtp."):
+            mtp += tensor.numel
+            continue
         if tensor.name.startswith("model.embed_tokens."):
             embedding = tensor.numel
         elif not tensor.name.startswith("model.embed_positions."):
@@ -61,6 +68,7 @@ def parameters(module: Module) -> dict[str, int]:
         "active_with_embedding": active + tied + embedding - (embedding if tied else 0),
         "embedding": embedding,
         "non_embedding": total - embedding,
+        **({"mtp": mtp} if mtp else {}),
     }
 
 
@@ -110,16 +118,25 @@ def kv_bytes_per_token(module: Module) -> int:
     return kv_bytes(module, far + 1) - kv_bytes(module, far)
 
 
-def _costs(module: Module) -> list[Cost]:
+def _costs(module: Module, predicting: bool = False) -> list[Cost]:
+    """The work of all ops; with `predicting`, that of the modules that predict further tokens too."""
     width = module.one("spec")["d_model"]
-    ops = [op for template in schedule(module) for op in template.ops]
-    return [definition(op.name).cost(op, width) for op in (*ops, *module.one("graph").ops)]
+    ops = [*(op for template in schedule(module) for op in template.ops), *module.one("graph").ops]
+    for mtp in module.all("mtp") if predicting else ():
+        start = head_start(module.one("graph"))
+        before, head = module.one("graph").ops[:start], module.one("graph").ops[start:]
+        ops += [op for op in before if op.name == "project"] + mtp["depth"] * [*working_ops(module), *head]
+    return [definition(op.name).cost(op, width) for op in ops]
 
 
-def executed_flops(module: Module, length: int) -> int:
-    """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key."""
-    per_token = sum(cost.linear + cost.expanded for cost in _costs(module))
-    pairs = sum(cost.attention for cost in _costs(module))
+def executed_flops(module: Module, length: int, predicting: bool = False) -> int:
+    """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key.
+
+    With `predicting`, those of a forward pass in training, where modules predict further tokens.
+    """
+    costs = _costs(module, predicting)
+    per_token = sum(cost.linear + cost.expanded for cost in costs)
+    pairs = sum(cost.attention for cost in costs)
     return 2 * (per_token * length + pairs * length * length)
 
 
@@ -127,12 +144,18 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
     """FLOPs of a forward pass over `length` tokens, divided by `length` (rounded down).
 
     `forward` counts the pairs that causality and windows leave; `unmasked` counts all pairs, as an eager attention
-    executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1).
+    executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1), with the modules that predict
+    further tokens.
     """
-    linear = sum(cost.linear + cost.expanded for cost in _costs(module))
-    causal = sum(cost.attention * visible_pairs(length, cost) for cost in _costs(module))
-    forward = 2 * (linear * length + causal) // length
-    return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * forward}
+    forward, trained = (_useful_flops(_costs(module, predicting), length) for predicting in (False, True))
+    return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * trained}
+
+
+def _useful_flops(costs: list[Cost], length: int) -> int:
+    """FLOPs a token of the pairs that causality and windows leave."""
+    linear = sum(cost.linear + cost.expanded for cost in costs)
+    causal = sum(cost.attention * visible_pairs(length, cost) for cost in costs)
+    return 2 * (linear * length + causal) // length
 
 
 def visible_pairs(length: int, cost: Cost) -> int:

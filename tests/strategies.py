@@ -40,6 +40,9 @@ WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_character
 RMS_NORMS: list[Drawn] = [{"weight": False}, {"unit_offset": True}, {"float32_weight": True}]
 
 VALUES: dict[str, st.SearchStrategy[Any]] = {
+    "n_predict": st.sampled_from([1, 2]),
+    "head_layers": st.sampled_from([1, 2]),
+    "train_loss_weight": st.sampled_from([0.1, 0.5]),
     "portable": st.just(["static_cache"]),
     "vocab_size": st.just(VOCABULARY),
     "bias_max": st.sampled_from([4, 8.5]),
@@ -235,6 +238,8 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     spec["layer_schedule"], layers = schedule(world, spec["layer_templates"])
     layers += single_sublayer(world, spec)
     spec["head"] = head(world, spec["embedding"])
+    if draw(st.booleans()):
+        spec["head"] |= prediction(world, spec)
     spec["training_hints"] = hints(world, spec)
     spec["expect"] = expectations(world, layers)
     for name, fields in (
@@ -923,7 +928,7 @@ def override(world: World, templates: list[Drawn]) -> Drawn:
 
 
 def head(world: World, embedding_block: Drawn) -> Drawn:
-    drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("norm", "transform", "vocab_size")))
+    drawn: Drawn = world.draw(some_of(blocks.HEAD, without=("type", "mtp", "norm", "transform", "vocab_size")))
     keep_one(world.draw, drawn, "logit_scale", "logit_divisor")
     if "logit_softcap" not in drawn:
         drawn.pop("softcap_dtype", None)
@@ -936,6 +941,17 @@ def head(world: World, embedding_block: Drawn) -> Drawn:
     if "tie_word_embeddings" in embedding_block and "tie_weights" in drawn:
         drawn["tie_weights"] = embedding_block["tie_word_embeddings"]
     return drawn
+
+
+def prediction(world: World, spec: Spec) -> Drawn:
+    """Modules that predict further tokens, of layers of the schedule that take nothing from those before them."""
+    scheduled = repr(spec["layer_schedule"])
+    names = [name for name in spec["layer_templates"] if repr(name) in scheduled]
+    names = [name for name in names if "'shared'" not in repr(spec["layer_templates"][name]["mixer"])]
+    if not names:
+        return {"type": "causal_lm"}
+    drawn: Drawn = world.draw(some_of(blocks.MTP, without=("head_template",)))
+    return {"type": "causal_lm_mtp", "mtp": {**drawn, "head_template": world.draw(st.sampled_from(names))}}
 
 
 def transform(draw: Draw) -> Drawn:

@@ -31,6 +31,8 @@ def config_json(model: Model, ids: dict[str, int | None], layout: str) -> bytes:
         values["integrator_steps"] = model.integrator_steps
     if "layer_types" in values:
         values["layer_types"] = model.kinds
+    if "mtp_layer_types" in values:
+        values["mtp_layer_types"] = model.all_kinds[-1:] * values["num_mtp_layers"]
     content: dict[str, Any] = {
         "architectures": [f"{model.prefix}ForCausalLM"],
         "auto_map": auto_map,

@@ -11,7 +11,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.frontend.hint_fields import MUON
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.parameter_names import shortest_globs
-from eulerc.ir.starting import TABLES
+from eulerc.ir.starting import LAYERS, TABLES
 
 COVERED = '''
 def covered(name: str, globs: Iterable[str]) -> bool:
@@ -52,6 +52,7 @@ class ParameterGroups:
     mup: bool
     has_muon: bool
     muon: tuple[str, ...]
+    layers: str
     muon_options: dict[str, str]
 
     @classmethod
@@ -67,6 +68,7 @@ class ParameterGroups:
             mup=model.spec["init"] == "mup",
             has_muon=hints.get("optimizer") in ("muon", "hybrid"),
             muon=tuple((hints.get("optimizer_groups") or {}).get("muon", ())),
+            layers=source_of(LAYERS[0] if model.mtp is None else LAYERS),
             muon_options=_muon_options(hints.get("muon") or {}),
         )
 
@@ -138,7 +140,7 @@ class ParameterGroups:
         if self.has_muon and self.muon:
             emitter.line('options["use_muon"] = covered(name, MUON)')
         elif self.has_muon:
-            emitter.line('in_layer = name.startswith("model.layers.")')
+            emitter.line(f"in_layer = name.startswith({self.layers})")
             emitter.line('options["use_muon"] = in_layer and is_matrix and min(parameter.shape[-2:]) > 1')
 
     def _optimizer(self, emitter: Emitter) -> None:

@@ -43,6 +43,7 @@ def _table(numbers: dict[str, Any]) -> str:
         ("  active, with head, without input embedding", parameters["active"]),
         ("  active, with head and input embedding", parameters["active_with_embedding"]),
         ("  input embedding", parameters["embedding"]),
+        *([("  prediction modules", parameters["mtp"])] if "mtp" in parameters else []),
         ("weights, bytes", numbers["weights"]["bytes"]),
         ("KV cache, bytes a token", cache["bytes_per_token"]),
         (f"KV cache, bytes at length {numbers['seq_len']}", cache["bytes_per_sequence"]),

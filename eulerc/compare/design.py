@@ -13,6 +13,7 @@ from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Definition, definition, definitions
 from eulerc.ir.fields import Named
 from eulerc.ir.layering import LAYERED, evaluations, layered, pieces, runs
+from eulerc.ir.prediction import blocks_of, predicting_template
 
 Values = Mapping[str, Any]
 
@@ -66,6 +67,10 @@ def written_design(module: Module) -> Design:
     ops = pieces(module.one("schedule"))
     model = {**_model_values(module, ("template", "schedule")), **_layering(ops)}
     order = [name for name, _ in runs(ops)]
+    mtp = module.one("head")["mtp"]
+    for template in module.all("template"):
+        if mtp is not None and template.symbol == mtp["head_template"]:
+            model |= _of_modules(template, order, _merged(map(_part_values, template.ops)))
     return _design(module, model, lambda template: _merged(map(_part_values, template.ops)), order)
 
 
@@ -73,11 +78,25 @@ def graph_design(module: Module) -> Design:
     """The design of a module past stage `arch`: by the ops of its graphs, where the words of the spec are gone."""
     module = complete(module)
     ropes = {str(op.symbol): op for op in module.all("rope")}
-    model = _model_values(module, ("template", "graph", "rope", "class", "layer", "config"))
+    model = _model_values(module, ("template", "graph", "rope", "class", "layer", "config", "mtp"))
     ops = layered(module.one("graph"))
     model |= {**_graph_values(module.one("graph"), ropes), **_layering(ops)}
     order = [name for name, _ in runs(ops)]
+    template = predicting_template(module)
+    for mtp in module.all("mtp"):
+        layers = blocks_of(mtp)
+        model |= {"head.mtp.n_predict": mtp["depth"], "head.mtp.head_layers": layers["repeat"]}
+        model |= {"head.mtp.train_loss_weight": mtp["loss_weight"], "head.mtp.head_template": str(layers["template"])}
+    if template is not None:
+        model |= _of_modules(template, order, _graph_values(template, ropes))
     return _design(module, model, lambda template: _graph_values(template, ropes), order)
+
+
+def _of_modules(template: Op, order: list[str], values: Values) -> Values:
+    """The keys of the prediction modules' template, where no layer of the schedule has it."""
+    if template.symbol in order:
+        return {}
+    return {f"head.mtp.head_template.{key}": value for key, value in values.items()}
 
 
 def _layering(ops: Sequence[Op]) -> Values:

@@ -113,8 +113,25 @@ EMBEDDING: dict[str, Field] = {
     ),
 }
 
+MTP: dict[str, Field] = {
+    "head_template": Field(Text(), "Template of the layers of a prediction module."),
+    "n_predict": Field(Integer(maximum=64), "Modules, each of which predicts one token further ahead.", 1),
+    "head_layers": Field(Integer(maximum=64), "Layers of a module.", 1),
+    "train_loss_weight": Field(POSITIVE, "Weight of the modules' mean loss, in training.", 0.1),
+}
+
 HEAD: dict[str, Field] = {
-    "type": Field(Choice(meanings={"causal_lm": "next-token prediction"}), "Kind of head.", "causal_lm"),
+    "type": Field(
+        Choice(
+            meanings={
+                "causal_lm": "next-token prediction",
+                "causal_lm_mtp": "the same, and modules that predict further tokens in training (DeepSeek-V3)",
+            }
+        ),
+        "Kind of head.",
+        "causal_lm",
+    ),
+    "mtp": Field(Block(fields=MTP), "With causal_lm_mtp: the modules that predict further tokens.", None),
     "tie_weights": Field(
         Flag(), "Use the embedding table as the weight; the same as embedding.tie_word_embeddings.", None
     ),

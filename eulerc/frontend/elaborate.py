@@ -16,6 +16,7 @@ from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.phases import Phases, check_phases, check_views, phases_op, read_phases
+from eulerc.frontend.prediction import check_beside, check_template, head_templates, prediction_of
 from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
@@ -70,7 +71,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     laid = schedule_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
     instances = templates.instances_of(laid.distinct, laid.runs)
     names = [instances[module] for module in laid.modules]
-    templates.check_unused({layer.template for layer in laid.layers})
+    mtp = prediction_of(context.head, templates, laid.layers, report)
+    templates.check_unused({layer.template for layer in laid.layers} | head_templates(context.head))
     check_together(templates.ops(), context, report)
     if read.phases is not None:
         check_views(read.phases, templates.ops(), report)
@@ -78,6 +80,10 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     check_order([layer for layer in layers if layer is not None], report)
     check_sources([layer for layer in layers if layer is not None], report)
     check_runs(laid, layers, report)
+    if mtp is not None:
+        known = [layer for layer in layers if layer is not None]
+        check_template(templates.op(str(mtp["head_template"])), known, context.head, report)
+        check_beside(read.phases, context.head, report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)
@@ -88,7 +94,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
         _embedding_op(context, embedding_norm),
         *templates.ops(),
         _schedule_op(schedule, laid, entries["layer_schedule"].value.span),
-        _head_op(context, templates.op(schedule[-1]), head_norm, transform),
+        _head_op(context, templates.op(schedule[-1]), head_norm, transform).replacing(mtp=mtp),
     )
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
 

@@ -20,6 +20,7 @@ from eulerc.frontend.sublayers import check_sublayers
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.span import Span
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
 MIXER_BLOCKS = ("attention",)
@@ -88,6 +89,16 @@ class Templates:
             op = self._lower(first.template, first, self.bodies[first.template], where)
             names[key] = None if op is None else self._named(first.template, op)
         return [names[self._key(layer)] if layer.template in self.bodies else None for layer in layers]
+
+    def instance(self, name: str, span: Span, again: bool) -> str | None:
+        """The name of the instance that stands behind all layers; None where it has errors.
+
+        `again` says that layers have it too: what is wrong with it has then been reported.
+        """
+        if again and self.reader.diagnostics.has_errors:
+            return None
+        op = self._lower(name, Layer(self._layer_count, name, span), self.bodies[name], "the head")
+        return None if op is None else self._named(name, op)
 
     def _key(self, layer: Layer) -> Any:
         """What makes two layers the same: template, parameters, overrides, and the index where anything reads it."""

@@ -6,7 +6,6 @@ from attrs import field, frozen
 
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import definition
-from eulerc.layers import layers_text
 from eulerc.viz.canvas import INK, PAPER, SOFT_INK, Canvas
 from eulerc.viz.palette import BOXES, color_of
 from eulerc.viz.picture import Kind, Picture
@@ -84,7 +83,7 @@ class Card:
     def draw(self, canvas: Canvas, left: float, top: float, height: float) -> None:
         """Draws the card with its corner at (left, top)."""
         pen = _Pen(self, canvas, left, top)
-        canvas.open_group(f"block {self.kind.letter}: {self.kind.name}, {layers_text(self.kind.layers)}")
+        canvas.open_group(f"block {self.kind.letter}: {self.kind.name}, {self.kind.where}")
         canvas.rect(left, top, self.width, height, "#fbfcfd", stroke="#cbd2d9", radius=8)
         pen.head()
         pen.stream_line()
@@ -119,7 +118,7 @@ class _Pen:
         self.canvas.text(x, self.top + 26, name, 15, bold=True, note=kind.name)
         right = self.left + card.width - 14
         self.canvas.text(right, self.top + 26, times, 15, bold=True, anchor="end")
-        layers = layers_text(kind.layers)
+        layers = kind.where
         layers_room = room - text_width(size, SMALL) - 12
         self.canvas.text(x, self.top + 44, cut(layers, SMALL, layers_room), SMALL, fill=SOFT_INK, note=layers)
         self.canvas.text(right, self.top + 44, size, SMALL, fill=SOFT_INK, anchor="end")

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition
 from eulerc.ir.rolling import Leaf, Rolled, roll
-from eulerc.layers import layers_text
 from eulerc.viz.card import state_words
 from eulerc.viz.palette import BOXES
 from eulerc.viz.picture import Kind, Picture, picture_of
@@ -62,7 +61,7 @@ def _run(items: Rolled, texts: Sequence[str]) -> str:
 
 def _block(kind: Kind, picture: Picture) -> Iterator[str]:
     prefix = kind.letter
-    head = f"{kind.letter}: {kind.name}, {layers_text(kind.layers)}, {kind.parameters} a layer"
+    head = f"{kind.letter}: {kind.name}, {kind.where}, {kind.parameters} a layer"
     yield f'  subgraph {prefix}_block["{_plain(head)}"]'
     argument = kind.body.arguments[0].name
     names = {argument: f"{prefix}_in"}

@@ -14,6 +14,7 @@ from eulerc.ir.definition import definition
 from eulerc.ir.layering import LAYERED, evaluations, layered
 from eulerc.ir.numbers import module_indices, schedule
 from eulerc.ir.phases import phases_of
+from eulerc.ir.prediction import blocks_of, predicting_template
 from eulerc.ir.starting import model_init
 from eulerc.ir.stats import statistics
 from eulerc.layers import layers_text
@@ -45,6 +46,11 @@ class Kind:
         """A to Z, then AA and so on."""
         first, last = divmod(self.index, len(ascii_uppercase))
         return (ascii_uppercase[first - 1] if first else "") + ascii_uppercase[last]
+
+    @property
+    def where(self) -> str:
+        """The layers that are such a block."""
+        return layers_text(self.layers) if self.layers else "behind all layers"
 
     @property
     def name(self) -> str:
@@ -114,7 +120,9 @@ def _names(group: Sequence[Op]) -> list[str]:
 
 def _groups(module: Module) -> list[list[Op]]:
     """The templates in use, equal ones together, in the order of the schedule."""
-    templates = list({str(op.symbol): op for op in schedule(module)}.values())
+    last = predicting_template(module)
+    used = [*schedule(module), *([] if last is None else [last])]
+    templates = list({str(op.symbol): op for op in used}.values())
     groups = _grouped(templates, lambda template: _text(template, numbers=True))
     return groups if len(groups) <= MANY else _grouped(templates, lambda template: _text(template, numbers=False))
 
@@ -210,6 +218,9 @@ def _numbers(module: Module) -> Iterator[tuple[str, str]]:
     repeats = found["distinct_layers"] != found["layers"]
     distinct = f" ({number(found['distinct_layers'])} distinct)" if repeats else ""
     yield "layers", number(found["layers"]) + distinct
+    for mtp in module.all("mtp"):
+        layers = f"{blocks_of(mtp)['template']} \N{MULTIPLICATION SIGN} {mtp['depth'] * blocks_of(mtp)['repeat']}"
+        yield "predict further tokens", f"{layers}, {rounded(parameters['mtp'])}"
     yield "hidden size", number(spec["d_model"])
     yield "vocabulary", number(spec["vocab_size"])
     yield "context", number(spec["max_seq_len"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from eulerc.ir.core import Module
-from eulerc.layers import layers_text
 from eulerc.viz.canvas import SOFT_INK, Canvas
 from eulerc.viz.card import Card
 from eulerc.viz.picture import Picture, picture_of
@@ -32,7 +31,7 @@ def svg(module: Module) -> str:
 def description(picture: Picture) -> str:
     """The picture in words, for readers who do not see it."""
     numbers = ", ".join(f"{label} {value}" for label, value in picture.numbers)
-    blocks = "; ".join(f"{kind.letter} is {kind.name}, {layers_text(kind.layers)}" for kind in picture.kinds)
+    blocks = "; ".join(f"{kind.letter} is {kind.name}, {kind.where}" for kind in picture.kinds)
     integrators = f" Integrators: {'; '.join(picture.integrators)}." if picture.integrators else ""
     return f"{numbers}. Blocks: {blocks}.{integrators}"
 

@@ -334,6 +334,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
         "logit_divisor": None,
         "hidden_divisor": None,
         "vocab_size": None,
+        "mtp": None,
     },
     "rope": {"partial": 1.0, "interleaved": False, "precision": "model", "scaling": None},
 }

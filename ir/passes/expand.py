@@ -61,7 +61,8 @@ def expand(module: Module) -> Module:
     d_model = module.one("spec")["d_model"]
     templates = tuple(_template(op, d_model) for op in module.all("template"))
     carried = tuple(op for op in module.model.ops if op.name in CARRIED)
-    return Module("layers", evolve(module.model, body=Block(ops=(*carried, *templates, _graph(module)))))
+    body = (*carried, *templates, _graph(module), *_prediction(module))
+    return Module("layers", evolve(module.model, body=Block(ops=body)))
 
 
 def _template(template: Op, d_model: int) -> Op:
@@ -240,6 +241,28 @@ def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
     if head["logit_softcap"] is not None:
         logits = builder.add(Op("softcap"), (logits,), "logits", cap=head["logit_softcap"], dtype=head["softcap_dtype"])
     return logits
+
+
+def _prediction(module: Module) -> tuple[Op, ...]:
+    """The modules that predict further tokens (DeepSeek-V3, eqs. 21-22); their norms are the head's or the layers'."""
+    spec, head = module.one("spec"), module.one("head")
+    mtp = head["mtp"]
+    if mtp is None:
+        return ()
+    stream = TensorType(("b", "t", spec["d_model"]))
+    embedded, previous = Value("embedded", stream), Value("previous", stream)
+    builder = GraphBuilder(embedded, previous)
+    template = next(op for op in module.all("template") if op.symbol == mtp["head_template"])
+    norms = [op for op in (*head.ops, *template.ops) if definition(op.name).axis == "norm" and op.name != "norm.none"]
+    norm = without_sublayer(norms[0]) if norms else Op("norm.rms", attributes={"eps": 1e-6})
+    embedded = builder.add(norm, (embedded,), "embedded", module="enorm")
+    previous = builder.add(norm, (previous,), "previous", module="hnorm")
+    states = builder.add(Op("mtp.join"), (embedded, previous), "joined", module="eh_proj")
+    blocks: dict[str, Attribute] = {"template": mtp["head_template"], "repeat": mtp["head_layers"]}
+    states = builder.add(Op("mtp.blocks"), (states,), "hidden_states", **blocks)
+    states = builder.add(norm, (states,), "normed", module="post_norm")
+    numbers: dict[str, Attribute] = {"depth": mtp["n_predict"], "loss_weight": float(mtp["train_loss_weight"])}
+    return (Op("mtp", attributes=numbers, body=builder.block(states), span=head.span, spans=head.spans),)
 
 
 def _constant(builder: GraphBuilder, states: Value, head: Op, key: str) -> Value:

@@ -23,10 +23,10 @@ def plan(module: Module) -> Module:
     """The module at stage `module`."""
     classes = _Classes(module)
     templates = tuple(classes.assign(op) for op in module.all("template"))
-    graph = classes.assign(module.one("graph"))
+    graphs = tuple(classes.assign(op) for op in (module.one("graph"), *module.all("mtp")))
     layers = classes.layers(templates)
-    rest = tuple(op for op in module.model.ops if op.name not in ("template", "graph"))
-    body = (*rest, *classes.ops(), *templates, *layers, graph)
+    rest = tuple(op for op in module.model.ops if op.name not in ("template", "graph", "mtp"))
+    body = (*rest, *classes.ops(), *templates, *layers, *graphs)
     planned = Module("module", evolve(module.model, body=Block(ops=body)))
     config = Op("config", attributes=config_fields(planned))
     return evolve(planned, model=evolve(planned.model, body=Block(ops=(*body, config))))
@@ -52,7 +52,8 @@ class _Classes:
         ops = [(template.symbol, op) for template in module.all("template") for op in template.ops]
         self.windows = self._windows(op for _, op in ops)
         self.told_widths = {key for _, op in ops for key in self._told(op)}
-        for template, op in [*ops, *((None, op) for op in module.one("graph").ops)]:
+        outside = [op for graph in (module.one("graph"), *module.all("mtp")) for op in graph.ops]
+        for template, op in [*ops, *((None, op) for op in outside)]:
             self._register(op, template)
         self.names = self._names()
 

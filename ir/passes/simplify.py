@@ -12,11 +12,13 @@ from attrs import evolve
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import layered
+from eulerc.ir.prediction import blocks_of
 
 
 def simplify(module: Module) -> Module:
     """The module without redundant ops and unused templates."""
     used = {name for op in layered(module.one("graph")) for name in op["schedule"]}
+    used |= {str(blocks_of(op)["template"]) for op in module.all("mtp")}
     ops = []
     for op in module.model.ops:
         if op.name == "template" and op.symbol not in used:

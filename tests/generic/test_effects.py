@@ -94,6 +94,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
         ("layer_schedule", "template"): None,
         ("layer_schedule", "pattern"): ["other", "block"],
     },
+    ("head", "mtp"): {("head", "type"): "causal_lm_mtp"},
     ("norm", "output"): {(*TEMPLATE, "norm", "position"): "sandwich"},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},
@@ -205,6 +206,7 @@ VALUES: dict[str, list[Any]] = {
         {"experts": 4, "top_k": 2, "z_loss": 0.5},
     ],
     "indexer": ["shared", INDEXER, {**INDEXER, "interleaved": True}],
+    "mtp": [{"head_template": "block"}, {"head_template": "other"}, {"head_template": "blocks"}],
     "latent_dim": [16],
     "rope": [
         {"theta": 500.0},

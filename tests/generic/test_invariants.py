@@ -107,7 +107,7 @@ def test_gradients_reach_every_parameter_that_is_trained(name: str) -> None:
     _, module = read(VARIANTS[name])
     untrained = {plan.name for plan in tensor_plan(module) if not plan.trained}
     ids = tokens(4, 16)
-    lm(ids, labels=ids).loss.backward()
+    lm.train()(ids, labels=ids).loss.backward()
     without = [
         key for key, parameter in lm.named_parameters() if parameter.grad is None or not parameter.grad.abs().sum() > 0
     ]

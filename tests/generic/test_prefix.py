@@ -18,6 +18,8 @@ from eulerc.ir.numbers import schedule
 
 NAMES = tuple(name for name, text in VARIANTS.items() if "prefix_lm" in text)
 LENGTH = 24
+NOISE = 2e-6
+"""What rounding does where a mixture of experts takes tokens in another order."""
 
 
 def types(lengths: list[int], length: int = LENGTH) -> torch.Tensor:
@@ -45,7 +47,7 @@ def test_tokens_of_the_prefix_see_each_other_and_the_others_see_the_past(name: s
     for position in range(LENGTH):
         changed = ids.clone()
         changed[0, position] = (changed[0, position] + 1 - 3) % 96 + 3
-        moved = (lm(changed, token_type_ids=prefix, use_cache=False).logits - before).abs().amax(dim=-1)[0] > 0
+        moved = (lm(changed, token_type_ids=prefix, use_cache=False).logits - before).abs().amax(dim=-1)[0] > NOISE
         assert torch.equal(moved, reached[:, position]), position
 
 

@@ -158,12 +158,14 @@ def alibi_function(model: Model) -> str:
 
 
 def mask_requests(model: Model) -> list[Request]:
-    """The functions behind position biases and prefixes."""
+    """The functions behind position biases, prefixes and predictions further ahead."""
     requests = []
     if model.alibi:
         requests.append(Request(component="alibi", names=("alibi_slopes", alibi_function(model))))
     if model.has_prefix:
         requests.append(Request(component="prefix_blocks", names=("prefix_blocks",)))
+    if model.mtp is not None:
+        requests.append(Request(component="is_ahead", names=("is_ahead",)))
     return requests
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
-from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.graph_ops import ABSOLUTE
+from eulerc.backends.hf.emit.facts import ABSOLUTE, Model
 from eulerc.backends.hf.emit.handed import groups, sharing_modes
 from eulerc.backends.hf.emit.lists import indices, schedule_expression
 from eulerc.backends.hf.emit.phases import config_modes
+from eulerc.backends.hf.emit.prediction import mtp_config_method, mtp_values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import evaluations
@@ -117,6 +117,14 @@ DOCS: dict[str, tuple[str, str]] = {
     "final_logit_softcapping": ("float", "Cap on the logits."),
     "hidden_dropout": ("float", "Dropout on the embedding and on every sublayer's output."),
     "rope_layers": ("dict", "For every rotary table, a layer that reads it."),
+    "num_mtp_layers": ("int", "Modules, each of which predicts one token further ahead."),
+    "num_mtp_block_layers": ("int", "Layers of such a module."),
+    "mtp_loss_weight": ("float", "Weight of the modules' mean loss, in training."),
+    "mtp_layer_types": ("list[str]", "Kinds of the modules' layers, as in `layer_types`."),
+    "mtp_overrides": ("dict", "Numbers of the modules that are not those of the model."),
+    "mtp_norm_eps": ("float", "Added to the variance in the modules' norms."),
+    "mtp_gate_rank": ("int", "Width between the two projections of the gates of the modules' norms."),
+    "mtp_norm_groups": ("int", "Groups of channels in the modules' norms."),
     "block_types": ("list[str]", "The template of every layer, by name."),
     "kv_groups": ("list[str]", "Layers of one name may share keys and values."),
     "position_offset": ("int", "Added to every position."),
@@ -179,6 +187,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     if len(model.ropes) > 1 and model.tables_read_layers:
         values["rope_layers"] = _rope_layers(model)
     values |= dict.fromkeys(_lists(model))
+    values |= mtp_values(model)
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
     values["use_cache"] = True
     if model.phases is not None:
@@ -225,6 +234,8 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
         _post_init(emitter, model)
         sharing_modes(emitter, model)
         _validation(emitter, model)
+        rules = {"base_model_tp_plan": tensor_plan_rules(model), "base_model_ep_plan": _expert_parallel_rules(model)}
+        mtp_config_method(emitter, model, tuple(name for name, found in rules.items() if found))
     return emitter.text()
 
 
@@ -249,6 +260,7 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "kv_groups": "list[str] | None",
         "execution_modes": "list[dict] | None",
         "transition_token_id": "int | None",
+        "mtp_layer_types": "list[str] | None",
         "pad_token_id": "int | None",
         "bos_token_id": "int | None",
         "eos_token_id": "int | list[int] | None",
@@ -378,6 +390,7 @@ def _post_init(emitter: Emitter, model: Model) -> None:
     literals = {
         "rope_parameters": model.rope_parameters,
         "rope_layers": values.get("rope_layers"),
+        "mtp_overrides": values.get("mtp_overrides"),
         "integrator_steps": model.integrator_steps or None,
         "execution_modes": values.get("execution_modes"),
     }
@@ -402,6 +415,10 @@ def _post_init(emitter: Emitter, model: Model) -> None:
                 else:
                     emitter.line(f"schedule = {schedule_expression(names)}")
                     _cycled(emitter, name)
+        if "mtp_layer_types" in values:
+            with emitter.indent("if self.mtp_layer_types is None:"):
+                kind = model.all_kinds[-1]
+                emitter.line(f'self.mtp_layer_types = ["{kind}"] * self.num_mtp_layers')
         if latent and not model.differing & {"qk_nope_head_dim", "qk_rope_head_dim"}:
             emitter.line("self.qk_head_dim = self.qk_nope_head_dim + self.qk_rope_head_dim")
         emitter.line("super().__post_init__(**kwargs)")

@@ -19,6 +19,7 @@ from eulerc.ir.numbers import (
     block_types,
     config_fields,
     distinct_layers,
+    layer_kind,
     layer_types,
     module_indices,
     schedule,
@@ -26,6 +27,7 @@ from eulerc.ir.numbers import (
 )
 from eulerc.ir.phases import Phases, phases_of
 from eulerc.ir.positions import rope_parameters
+from eulerc.ir.prediction import predicting_template, prediction
 
 OPTIONAL_SIZES = (
     "attention_multiplier",
@@ -52,6 +54,9 @@ OPTIONAL_SIZES = (
     "activation_sparsity",
 )
 """Facts that say only whether the config has a number."""
+
+ABSOLUTE = ("embed_positions", "add_sinusoids")
+"""Ops that read absolute positions."""
 
 PARTS = ("Router", "Experts", "SharedMLP")
 """The slots of a mixture of experts that are classes."""
@@ -146,6 +151,33 @@ class Model:
         return [values[self.module_indices.index(module)] for module in range(len(self.distinct_layers))]
 
     @cached_property
+    def mtp(self) -> Op | None:
+        """The modules that predict further tokens."""
+        return prediction(self.module)
+
+    @cached_property
+    def mtp_mixers(self) -> list[Op]:
+        """The ops with decode state of the prediction modules' layers."""
+        template = predicting_template(self.module)
+        return [] if template is None else [op for op in template.ops if op.carries]
+
+    @cached_property
+    def attending(self) -> list[Op]:
+        """The ops with decode state of layers and prediction modules."""
+        return [*self.mixers, *self.mtp_mixers]
+
+    @cached_property
+    def all_kinds(self) -> list[str]:
+        """The cache kinds of layers and prediction modules."""
+        return [*self.kinds, *(str(layer_kind(op)) for op in self.mtp_mixers)]
+
+    @cached_property
+    def mtp_rope_label(self) -> str | None:
+        """With several ropes: the label of that of the prediction modules."""
+        ropes = {str(op.get("rope")) for op in self.mtp_mixers}
+        return next((label for label, name in self.rope_labels.items() if name in ropes), None)
+
+    @cached_property
     def numbers(self) -> dict[str, Any]:
         return config_fields(self.module)
 
@@ -161,12 +193,12 @@ class Model:
     @cached_property
     def has_layer_types(self) -> bool:
         """Only a model with several kinds or windows lists them: the library infers a single one."""
-        return len(set(self.kinds)) > 1 or self.masks_differ or self.indexed or self.chunked
+        return len(set(self.all_kinds)) > 1 or self.masks_differ or self.indexed or self.chunked
 
     @cached_property
     def indexed(self) -> bool:
         """Whether the cache keeps keys of an indexer."""
-        return "indexed_attention" in self.kinds
+        return "indexed_attention" in self.all_kinds
 
     @cached_property
     def handed(self) -> dict[str, str]:
@@ -181,7 +213,7 @@ class Model:
     def takers(self) -> dict[str, set[str]]:
         """By class: the values of earlier layers that its `forward` takes."""
         found: dict[str, set[str]] = {}
-        for template in self.schedule:
+        for template in self.templates.values():
             for op in template.ops:
                 found.setdefault(str(op.get("class")), set()).update(value.name for value in _takes(op))
         return found
@@ -199,15 +231,15 @@ class Model:
     @cached_property
     def has_prefix(self) -> bool:
         """Whether some tokens see ahead: those of a prefix."""
-        return any(op.get("prefix_lm") for op in self.mixers)
+        return any(op.get("prefix_lm") for op in self.attending)
 
     @cached_property
     def chunked(self) -> bool:
-        return "chunked_attention" in self.kinds
+        return "chunked_attention" in self.all_kinds
 
     @cached_property
     def dilated(self) -> bool:
-        return any(op.get("window_dilation") is not None for op in self.mixers)
+        return any(op.get("window_dilation") is not None for op in self.attending)
 
     @cached_property
     def blocks(self) -> list[str]:
@@ -250,18 +282,18 @@ class Model:
 
     @cached_property
     def alibi(self) -> bool:
-        return any(op.get("alibi") for op in self.mixers)
+        return any(op.get("alibi") for op in self.attending)
 
     @cached_property
     def bias_numbers(self) -> tuple[str, ...]:
         """The numbers that the biases on the scores are made of."""
         if not self.alibi:
             return ()
-        return ("num_attention_heads", "head_dim") if any(map(is_scaled, self.mixers)) else ("num_attention_heads",)
+        return ("num_attention_heads", "head_dim") if any(map(is_scaled, self.attending)) else ("num_attention_heads",)
 
     @cached_property
     def softcapped(self) -> bool:
-        return any(op.get("softcap") is not None for op in self.mixers)
+        return any(op.get("softcap") is not None for op in self.attending)
 
     @cached_property
     def has_value_dims(self) -> bool:
@@ -269,13 +301,13 @@ class Model:
         return any(
             op.name == "mixer.differential_attention"
             or (op.name == "mixer.attention" and op.get("v_head_dim") is not None)
-            for op in self.mixers
+            for op in self.attending
         )
 
     @cached_property
     def masks_by_head(self) -> bool:
         """Whether layers make masks of their own, one a head."""
-        return any(op.get("dynamic_mask") is not None for op in self.mixers)
+        return any(op.get("dynamic_mask") is not None for op in self.attending)
 
     @cached_property
     def tells_positions_apart(self) -> bool:
@@ -283,7 +315,7 @@ class Model:
 
         Temperatures do, and norms after the rotation: weights or a mean are of channels, which the rotation mixes.
         """
-        norms = [op["qk_norm"] for op in self.mixers if op.get("qk_norm") is not None]
+        norms = [op["qk_norm"] for op in self.attending if op.get("qk_norm") is not None]
         mixed = any(
             norm.get("place") == "after_rope" and (norm["norm"] != "norm.rms" or norm.get("weight", True))
             for norm in norms
@@ -291,12 +323,17 @@ class Model:
         return mixed or self.has_temperatures
 
     @cached_property
+    def has_absolute_positions(self) -> bool:
+        """Whether it matters where a sequence begins."""
+        return any(op.name in ABSOLUTE for op in self.graph.ops) or self.tells_positions_apart
+
+    @cached_property
     def has_temperatures(self) -> bool:
-        return any(op.get("temperature") is not None for op in self.mixers)
+        return any(op.get("temperature") is not None for op in self.attending)
 
     @cached_property
     def has_sinks(self) -> bool:
-        return any(op.get("attention_sinks") is not None for op in self.mixers)
+        return any(op.get("attention_sinks") is not None for op in self.attending)
 
     @cached_property
     def moe(self) -> list[Op]:

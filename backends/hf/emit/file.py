@@ -21,6 +21,7 @@ from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
 from eulerc.backends.hf.emit.masks import layer_masks
 from eulerc.backends.hf.emit.phases import phase_requests
+from eulerc.backends.hf.emit.prediction import prediction_classes
 from eulerc.backends.hf.emit.prefix import prefix_imports
 from eulerc.backends.hf.emit.width import fitted
 from eulerc.backends.hf.imports import ImportSet
@@ -42,6 +43,7 @@ MODEL_IMPORTS = (
     "from transformers import initialization as init",
     "from transformers.cache_utils import Cache, DynamicCache",
     "from transformers.generation import GenerationMixin",
+    "from transformers.generation.candidate_generator import CandidateGenerator",
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
     "from transformers.masking_utils import create_chunked_causal_mask",
     "from collections.abc import Callable",
@@ -58,6 +60,9 @@ MODEL_IMPORTS = (
 )
 
 GUARD_IMPORTS = ("import transformers", "from packaging import version")
+PREDICTING = "5.23.0"
+"""The first transformers whose `generate` drafts by prediction modules as they are made here."""
+
 INDEXED = "5.19.0"
 """The first transformers that has layers of type `indexed_attention`."""
 
@@ -129,7 +134,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     layers = [layer_class(model, layer) for layer in model.layers]
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [layer_masks(model)] if model.masks_differ else []
-    frame = [model_class.pretrained_class(model), model_class.model_class(model)]
+    frame = [model_class.pretrained_class(model), model_class.model_class(model), *prediction_classes(model)]
     phased = link(phase_requests(model), COMPONENTS)
     auxiliary += [item.text for item in phased.definitions]
     tail = [*auxiliary, head_class.head_class(model), model_class.task_heads(model)]
@@ -154,14 +159,17 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
 
 
 def guard(model: Model) -> list[str]:
-    """A refusal, in words, of a transformers that is too old for the model's caches."""
-    if not model.indexed:
+    """A refusal, in words, of a transformers that is too old for the model."""
+    needs = [
+        *([(PREDICTING, "it predicts further tokens")] if model.mtp is not None else []),
+        *([(INDEXED, "its caches keep index keys")] if model.indexed else []),
+    ]
+    if not needs:
         return []
+    release, reason = needs[0]
     emitter = Emitter()
-    with emitter.indent(f'if version.parse(transformers.__version__) < version.parse("{INDEXED}"):'):
-        emitter.line(
-            f'raise ImportError("{model.prefix} needs transformers {INDEXED} or newer: its caches keep index keys")'
-        )
+    with emitter.indent(f'if version.parse(transformers.__version__) < version.parse("{release}"):'):
+        emitter.line(f'raise ImportError("{model.prefix} needs transformers {release} or newer: {reason}")')
     return [emitter.text()]
 
 

@@ -9,9 +9,6 @@ from eulerc.ir.numbers import head_start, own_field
 
 DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
 
-ABSOLUTE = ("embed_positions", "add_sinusoids")
-"""Ops that read absolute positions."""
-
 METHODS = {"ode_euler": "euler", "ode_rk4": "runge_kutta_4"}
 """The functions of the methods that integrate."""
 
@@ -110,12 +107,12 @@ def scaled(states: str, op: Op, holder: str) -> str:
     return f"{states} {'/' if op['divide'] else '*'} {holder}.{op['config']}"
 
 
-def head_lines(model: Model) -> list[str]:
-    """From `hidden_states`, of the positions asked for, to `logits`."""
+def head_lines(model: Model, sliced: bool = True) -> list[str]:
+    """From `hidden_states`, if `sliced` of the positions asked for, to `logits`."""
     ops = head_ops(model)
     place = next(index for index, op in enumerate(ops) if op.name == "unembed")
-    chosen = "hidden_states[:, slice_indices, :]"
-    found = [] if place == 0 else [f"hidden_states = {chosen}"]
+    chosen = "hidden_states[:, slice_indices, :]" if sliced else "hidden_states"
+    found = [] if place == 0 or not sliced else [f"hidden_states = {chosen}"]
     for op in ops[:place]:
         call = f"self.{op.get('module')}(hidden_states)"
         found.append(f"hidden_states = {scaled('hidden_states', op, 'self.config') if op.name == 'scale' else call}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from eulerc.backends.hf.emit.candidates import candidate_generator
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import head_lines, head_member, head_ops
 from eulerc.backends.hf.emit.model_class import inputs, prefix_docstring
 from eulerc.backends.hf.emit.phases import generation_classes, predicting, views, weighted_loss
+from eulerc.backends.hf.emit.prediction import prediction_loss, prediction_methods
 from eulerc.backends.hf.emit.prefix import generation_methods, prefix_labels
 from eulerc.ir.core import Op
 
@@ -31,6 +33,8 @@ def head_class(model: Model) -> str:
                 line = head_member(model, op)
                 if line is not None:
                     emitter.line(line)
+            if model.mtp is not None:
+                emitter.line(f"self.mtp = {name}MtpModel(config)")
             emitter.line()
             emitter.line("# Initialize weights and apply final processing")
             emitter.line("self.post_init()")
@@ -38,13 +42,20 @@ def head_class(model: Model) -> str:
         if model.masks_differ:
             emitter.line("create_masks_for_generate = staticmethod(create_layer_masks)")
             emitter.line()
+        candidate_generator(emitter, model)
         generation_methods(emitter, model)
+        prediction_methods(emitter, model, head_lines(model, sliced=False), _size(model))
         _head_forward(emitter, model)
     return emitter.text()
 
 
 def _unembed(model: Model) -> Op:
     return next(op for op in model.graph.ops if op.name == "unembed")
+
+
+def _size(model: Model) -> str:
+    """The number of tokens that have logits."""
+    return "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
 
 
 def _head_forward(emitter: Emitter, model: Model) -> None:
@@ -94,7 +105,9 @@ def _logits(emitter: Emitter, model: Model) -> None:
     predicting(emitter, model)
     emitter.line("# Only compute the logits that are asked for")
     emitter.line("slice_indices = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep")
-    for line in head_lines(model):
+    if model.mtp is not None:
+        emitter.line("logits = self.compute_logits(hidden_states[:, slice_indices, :])")
+    for line in head_lines(model) if model.mtp is None else ():
         emitter.line(line)
     emitter.line()
 
@@ -103,17 +116,22 @@ def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line("loss = None")
     with emitter.indent("if labels is not None:"):
         prefix_labels(emitter, model)
-        size = "self.config.unpadded_vocab_size" if _unembed(model)["tokens"] is not None else "self.config.vocab_size"
         if not weighted_loss(emitter, model):
-            arguments = ["logits=logits", "labels=labels", f"vocab_size={size}", "**kwargs"]
+            arguments = ["logits=logits", "labels=labels", f"vocab_size={_size(model)}", "**kwargs"]
             emitter.call("loss = self.loss_function", arguments)
+        prediction_loss(emitter, model)
     emitter.line()
     terms = _auxiliary_terms(model)
     if not terms:
         return
     if _balances(model):
         emitter.line("aux_loss = None")
+    logits = "outputs.router_logits" if model.mtp is None else "router_logits"
     with emitter.indent("if output_router_logits:"):
+        if model.mtp is not None:
+            emitter.line("router_logits = outputs.router_logits")
+            with emitter.indent("if labels is not None and self.training:"):
+                emitter.line("router_logits = router_logits + predictions.router_logits")
         if _balances(model) and model.routers_differ:
             emitter.line(f"router_types = {_types(model.attention_router_classes + model.router_classes)}")
             _list_routers(emitter, model)
@@ -121,7 +139,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
                 _top_ks(emitter, model)
         for name, function, _ in terms:
             sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": _sequence_sizes(model)}.get(name, [])
-            emitter.call(f"{name} = {function}", ["outputs.router_logits", *sizes, "attention_mask"])
+            emitter.call(f"{name} = {function}", [logits, *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
             emitter.line("share = 1.0")
             with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
@@ -153,10 +171,19 @@ def _loss_sizes(model: Model) -> list[str]:
 def _list_routers(emitter: Emitter, model: Model) -> None:
     """The routers, each as often as it runs."""
     if not model.shares_modules:
-        emitter.line("routers = [module for module in self.modules() if isinstance(module, router_types)]")
+        holder = "self" if model.mtp is None else "self.model"
+        emitter.line(f"routers = [module for module in {holder}.modules() if isinstance(module, router_types)]")
+        _list_predicting(emitter, model)
         return
     emitter.line("layers = (self.model.layers[module_idx] for module_idx in self.config.module_indices)")
     emitter.line("routers = [part for layer in layers for part in layer.modules() if isinstance(part, router_types)]")
+    _list_predicting(emitter, model)
+
+
+def _list_predicting(emitter: Emitter, model: Model) -> None:
+    if model.mtp is not None:
+        with emitter.indent("if labels is not None and self.training:"):
+            emitter.line("routers += [part for part in self.mtp.modules() if isinstance(part, router_types)]")
 
 
 def _top_ks(emitter: Emitter, model: Model) -> None:

@@ -6,7 +6,7 @@ import re
 
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.graph_ops import ABSOLUTE, METHODS, base_ops, lines, member
+from eulerc.backends.hf.emit.graph_ops import METHODS, base_ops, lines, member
 from eulerc.backends.hf.emit.handed import labels_of
 from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.masks import masks, position_biases
@@ -41,10 +41,14 @@ def pretrained_class(model: Model) -> str:
                     emitter.line(f'"{kernel}",')
             emitter.line("]")
         _recorded(emitter, model)
+        if model.mtp is not None:
+            emitter.line('_keys_to_ignore_on_load_unexpected = [r"^mtp\\."]')
         kept = _kept_in_float32(model)
         if kept:
             emitter.literal("_keep_in_fp32_modules_strict = ", kept)
         init_weights(emitter, model)
+        if model.alibi and model.mtp is not None:
+            position_biases(emitter, model)
     return emitter.text()
 
 
@@ -95,7 +99,7 @@ def model_class(model: Model) -> str:
     emitter.line("@auto_docstring")
     with emitter.indent(f"class {model.prefix}Model({model.prefix}PreTrainedModel):"):
         _model_constructor(emitter, model)
-        if model.alibi:
+        if model.alibi and model.mtp is None:
             position_biases(emitter, model)
         emitter.line()
         emitter.line("@merge_with_config_defaults")
@@ -236,14 +240,13 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
 
 def _position_ids(emitter: Emitter, model: Model) -> None:
-    absolute = any(op.name in ABSOLUTE for op in model.graph.ops) or model.tells_positions_apart
     with emitter.indent("if position_ids is None:"):
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
         emitter.line(
             "position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens"
         )
         emitter.line("position_ids = position_ids.unsqueeze(0)")
-        if absolute:
+        if model.has_absolute_positions:
             emitter.line("# Positions are absolute: padding on the left does not count")
             with emitter.indent("if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:"):
                 emitter.line("position_ids = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)")

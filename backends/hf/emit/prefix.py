@@ -29,13 +29,6 @@ def create_masks_for_generate(
 '''
 
 GENERATION = """
-def _get_candidate_generator(self, generation_config, *args, model_kwargs, **kwargs) -> CandidateGenerator:
-    # Drafted tokens would take the type of the last one before them: here they find one of their own
-    if (token_type_ids := model_kwargs.get("token_type_ids")) is not None:
-        drafts = generation_config.max_length - token_type_ids.shape[1]
-        model_kwargs["token_type_ids"] = nn.functional.pad(token_type_ids, (0, drafts))
-    return super()._get_candidate_generator(generation_config, *args, model_kwargs=model_kwargs, **kwargs)
-
 def _update_model_kwargs_for_generation(self, outputs, model_kwargs, *args, num_new_tokens=1, **kwargs) -> dict:
     # What is generated is no prefix, and a cache has the prefix already
     token_type_ids = model_kwargs.pop("token_type_ids", None)
@@ -54,15 +47,11 @@ if token_type_ids is not None:
 """
 
 
-IMPORTS = (
-    "from transformers.generation.candidate_generator import CandidateGenerator",
-    "from transformers.masking_utils import create_masks_for_generate",
-)
-
-
 def prefix_imports(model: Model) -> tuple[str, ...]:
-    """What these methods need imported; a model whose layers make masks of their own has a method of that name."""
-    return () if not model.has_prefix else IMPORTS[:1] if model.masks_differ else IMPORTS
+    """What makes static masks; a model whose layers make masks of their own has a method of that name instead."""
+    if not model.has_prefix or model.masks_differ:
+        return ()
+    return ("from transformers.masking_utils import create_masks_for_generate",)
 
 
 def generation_methods(emitter: Emitter, model: Model) -> None:

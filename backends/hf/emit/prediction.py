@@ -1,0 +1,323 @@
+"""Modules that predict further tokens: their classes, their config, their part in the loss."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.graph_ops import embedding_width, norm_arguments
+from eulerc.backends.hf.emit.masks import MASK_FUNCTIONS
+from eulerc.ir.core import Op
+from eulerc.ir.numbers import layer_kind
+from eulerc.ir.prediction import blocks_of, is_norm, predicting_template
+
+
+def prediction_classes(model: Model) -> list[str]:
+    """The class of one module, and that of all of them."""
+    return [] if model.mtp is None else [_module_class(model, model.mtp), _modules_class(model, model.mtp)]
+
+
+def _layer_class(model: Model) -> str:
+    """The class of the modules' layers."""
+    template = predicting_template(model.module)
+    name = "" if template is None else str(template.symbol)
+    return next(str(layer.symbol) for layer in model.layers if name in map(str, layer["templates"]))
+
+
+def _module_class(model: Model, mtp: Op) -> str:
+    emitter = Emitter()
+    with emitter.indent(f"class {model.prefix}MtpLayer(nn.Module):"):
+        emitter.line('"""The states that predict one token more than those before it (DeepSeek-V3, eqs. 21-22)."""')
+        emitter.line()
+        with emitter.indent(f"def __init__(self, config: {model.prefix}Config, layer_idx: int) -> None:"):
+            emitter.line("super().__init__()")
+            for op in mtp.ops:
+                if is_norm(op):
+                    emitter.line(f"self.{op['module']} = {op['class']}({norm_arguments(op, model)})")
+                elif op.name == "mtp.join":
+                    emitter.line("self.eh_proj = nn.Linear(2 * config.hidden_size, config.hidden_size, bias=False)")
+                elif op.name == "mtp.blocks":
+                    _blocks(emitter, model, op)
+        emitter.line()
+        with emitter.indent("def forward("):
+            emitter.block("""
+                self,
+                inputs_embeds: torch.Tensor,
+                hidden_states: torch.Tensor,
+                **kwargs: Unpack[TransformersKwargs],
+            """)
+        with emitter.indent(") -> torch.Tensor:"):
+            emitter.line("joined = torch.cat((self.enorm(inputs_embeds), self.hnorm(hidden_states)), dim=-1)")
+            emitter.line("hidden_states = self.eh_proj(joined)")
+            target = "hidden_states, *_" if model.handed else "hidden_states"
+            if blocks_of(mtp)["repeat"] == 1:
+                emitter.line(f"{target} = self.mtp_block(hidden_states, **kwargs)")
+            else:
+                with emitter.indent("for decoder_layer in self.mtp_block:"):
+                    emitter.line(f"{target} = decoder_layer(hidden_states, **kwargs)")
+            emitter.line("return self.post_norm(hidden_states)")
+    return emitter.text()
+
+
+def _blocks(emitter: Emitter, model: Model, blocks: Op) -> None:
+    layer = f"{_layer_class(model)}(config, layer_idx)"
+    if blocks["repeat"] == 1:
+        emitter.line(f"self.mtp_block = {layer}")
+    else:
+        _module_list(emitter, "mtp_block", layer, "for _ in range(config.num_mtp_block_layers)")
+
+
+def _module_list(emitter: Emitter, name: str, made: str, loop: str) -> None:
+    flat = f"self.{name} = nn.ModuleList([{made} {loop}])"
+    if len(flat) + DEPTH <= WIDTH:
+        emitter.line(flat)
+        return
+    with emitter.indent(f"self.{name} = nn.ModuleList("):
+        if len(f"[{made} {loop}]") + DEPTH + 4 <= WIDTH:
+            emitter.line(f"[{made} {loop}]")
+        else:
+            _comprehension(emitter, ("[", "]"), made, loop, DEPTH + 8)
+    emitter.line(")")
+
+
+DEPTH = 8
+"""Columns before a statement of a method."""
+
+
+def _comprehension(emitter: Emitter, brackets: tuple[str, str], made: str, loop: str, depth: int = DEPTH + 4) -> None:
+    """Between brackets on lines of their own: on one line if it fits, else what is made and the loop apart."""
+    with emitter.indent(brackets[0]):
+        for line in [f"{made} {loop}"] if len(f"{made} {loop}") + depth <= WIDTH else [made, loop]:
+            emitter.line(line)
+    emitter.line(brackets[1])
+
+
+def _modules_class(model: Model, mtp: Op) -> str:
+    emitter = Emitter()
+    with emitter.indent(f"class {model.prefix}MtpModel({model.prefix}PreTrainedModel):"):
+        emitter.line('"""Predicts further tokens in training (DeepSeek-V3, section 2.2)."""')
+        emitter.line()
+        with emitter.indent(f"def __init__(self, config: {model.prefix}Config) -> None:"):
+            emitter.line("super().__init__(config.get_mtp_config())")
+            made = f"{model.prefix}MtpLayer(self.config, layer_idx)"
+            _module_list(emitter, "layers", made, "for layer_idx in range(config.num_mtp_layers)")
+            emitter.line("self.gradient_checkpointing = False")
+            emitter.line()
+            emitter.line("# Initialize weights and apply final processing")
+            emitter.line("self.post_init()")
+        emitter.line()
+        if model.routed:
+            emitter.line("@capture_outputs")
+        with emitter.indent("def forward("):
+            for parameter in _parameters(model):
+                emitter.line(f"{parameter},")
+        with emitter.indent(f") -> {'MoeModelOutputWithPast' if model.routed else 'torch.Tensor'}:"):
+            emitter.block(STATES)
+            _positions(emitter, model)
+            if not _rolls_types(model):
+                _mask(emitter, model)
+            emitter.line("predictions = []")
+            with emitter.indent("for depth, layer in enumerate(self.layers, start=1):"):
+                _step(emitter, model)
+            emitter.line("predictions = torch.stack(predictions)")
+            emitter.line(
+                f"return {'MoeModelOutputWithPast(last_hidden_state=predictions)' if model.routed else 'predictions'}"
+            )
+    return emitter.text()
+
+
+STATES = '''
+"""The states behind every module, (modules, batch, length, width).
+
+`hidden_states` (batch, length, width) are the model's. The first module joins them with the embeddings of the
+tokens that they predict, every further one what the module before it made with tokens one further on.
+"""
+'''
+
+
+def _rolls_types(model: Model) -> bool:
+    return any(op.get("prefix_lm") for op in model.mtp_mixers)
+
+
+def _parameters(model: Model) -> list[str]:
+    return [
+        "self",
+        "hidden_states: torch.Tensor",
+        "inputs_embeds: torch.Tensor",
+        *([f"rotary_emb: {model.prefix}RotaryEmbedding"] if _rotates(model) else []),
+        "attention_mask: torch.Tensor | None = None",
+        "position_ids: torch.LongTensor | None = None",
+        *(["token_type_ids: torch.LongTensor | None = None"] if _rolls_types(model) else []),
+        *(["input_ids: torch.LongTensor | None = None"] if model.hashes else []),
+        "**kwargs: Unpack[TransformersKwargs]",
+    ]
+
+
+def _rotates(model: Model) -> bool:
+    return any(op.get("rope") is not None for op in model.mtp_mixers)
+
+
+def _positions(emitter: Emitter, model: Model) -> None:
+    with emitter.indent("if position_ids is None:"):
+        emitter.line("position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device).unsqueeze(0)")
+        if model.has_absolute_positions:
+            with emitter.indent("if isinstance(attention_mask, torch.Tensor) and attention_mask.dim() == 2:"):
+                emitter.line("position_ids = (attention_mask.long().cumsum(dim=-1) - 1).clamp(min=0)")
+
+
+def _mask(emitter: Emitter, model: Model) -> None:
+    """The mask of the modules' layers; those without attention have none."""
+    if not model.mtp_mixers:
+        emitter.line("causal_mask = None")
+        return
+    (mixer,) = model.mtp_mixers
+    arguments = [
+        "config=self.config",
+        "inputs_embeds=inputs_embeds",
+        "attention_mask=attention_mask",
+        "past_key_values=None",
+        "position_ids=position_ids",
+    ]
+    kind = str(layer_kind(mixer))
+    if kind == "indexed_attention":
+        arguments.append("allow_is_causal_skip=False")
+    if mixer.get("window_dilation") is not None:
+        arguments.append("and_mask_function=dilated_mask(self.config, layer_idx=0)")
+    if _rolls_types(model):
+        arguments.append("block_sequence_ids=prefix_blocks(token_type_ids, position_ids, None)")
+    emitter.call(f"causal_mask = {MASK_FUNCTIONS[kind]}", arguments)
+    if model.alibi:
+        emitter.line("causal_mask = self.with_position_biases(causal_mask, inputs_embeds, None, layer_idx=0)")
+
+
+def _step(emitter: Emitter, model: Model) -> None:
+    """One module: everything that belongs to a token moves one further on."""
+    emitter.line("# The last tokens have none to join: what is there instead is seen by none of those before")
+    emitter.line("inputs_embeds = nn.functional.pad(inputs_embeds[:, 1:], (0, 0, 0, 1))")
+    arguments = ["inputs_embeds", "hidden_states"]
+    if model.hashes:
+        emitter.line("input_ids = nn.functional.pad(input_ids[:, 1:], (0, 1))")
+        arguments.append("input_ids=input_ids")
+    if _rolls_types(model):
+        emitter.line("if token_type_ids is not None:")
+        with emitter.indent():
+            emitter.line("# A prefix does not reach into the next of several packed sequences")
+            emitter.line("token_type_ids = nn.functional.pad(token_type_ids[:, 1:], (0, 1))")
+            emitter.line("token_type_ids = token_type_ids * is_ahead(position_ids, depth)")
+        _mask(emitter, model)
+    if _rotates(model):
+        label = f', "{model.mtp_rope_label}"' if len(model.ropes) > 1 else ""
+        states = "inputs_embeds.float()" if model.mtp_rope_label in model.float32_labels else "inputs_embeds"
+        emitter.line(f"position_embeddings = rotary_emb({states}, position_ids + depth{label})")
+        arguments.append("position_embeddings=position_embeddings")
+    arguments += ["attention_mask=causal_mask", "position_ids=position_ids + depth", "**kwargs"]
+    emitter.call("hidden_states = layer", arguments)
+    emitter.line("predictions.append(hidden_states)")
+
+
+def mtp_values(model: Model) -> dict[str, Any]:
+    """The fields of the config that concern the modules."""
+    if model.mtp is None:
+        return {}
+    values: dict[str, Any] = {"num_mtp_layers": model.mtp["depth"]}
+    if blocks_of(model.mtp)["repeat"] > 1:
+        values["num_mtp_block_layers"] = blocks_of(model.mtp)["repeat"]
+    values["mtp_loss_weight"] = float(model.mtp["loss_weight"])
+    if model.has_layer_types:
+        values["mtp_layer_types"] = None
+    if model.numbers["mtp"]:
+        values["mtp_overrides"] = model.numbers["mtp"]
+    return values
+
+
+def mtp_config_method(emitter: Emitter, model: Model, plans: tuple[str, ...]) -> None:
+    """The method from which prediction modules have their numbers and plans."""
+    if model.mtp is None:
+        return
+    emitter.line()
+    with emitter.indent(f'def get_mtp_config(self) -> "{model.prefix}Config":'):
+        emitter.line('"""The config of the prediction modules, whose layers are counted from 0."""')
+        emitter.line("config = super().get_mtp_config()")
+        if model.numbers["mtp"]:
+            with emitter.indent("for name, value in self.mtp_overrides.items():"):
+                emitter.line("setattr(config, name, value)")
+        block = "mtp_block" if blocks_of(model.mtp)["repeat"] == 1 else "mtp_block.*"
+        for plan in plans:
+            moved = f'path.replace("layers.*", "layers.*.{block}"): style'
+            _comprehension(emitter, (f"config.{plan} = {{", "}"), moved, f"for path, style in self.{plan}.items()")
+        emitter.line("config.base_model_pp_plan = None")
+        emitter.line("return config")
+
+
+def prediction_methods(emitter: Emitter, model: Model, logits: list[str], size: str) -> None:
+    """The logits as a method, and the loss of the modules."""
+    if model.mtp is None:
+        return
+    if model.moe:
+        emitter.block(EXPERTS)
+        emitter.line()
+    with emitter.indent("def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor:"):
+        for line in logits[:-1] if len(logits) == 1 else logits:
+            emitter.line(line)
+        emitter.line(f"return {logits[0].removeprefix('logits = ')}" if len(logits) == 1 else "return logits")
+    emitter.line()
+    emitter.block(PREDICTION_LOSS.replace("SIZE", size))
+    emitter.line()
+
+
+EXPERTS = """
+def set_experts_implementation(self, experts_implementation: str | dict) -> None:
+    super().set_experts_implementation(experts_implementation)
+    # The library passes over configs of the same class
+    self.mtp.config._experts_implementation = self.config._experts_implementation
+"""
+
+PREDICTION_LOSS = '''
+def prediction_loss(
+    self,
+    predictions: torch.Tensor,
+    labels: torch.LongTensor,
+    position_ids: torch.LongTensor | None,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    **kwargs,
+) -> torch.Tensor:
+    """The mean of the modules' cross-entropies, each over as many labels as the model has itself (eqs. 24-25)."""
+    labels = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+    if num_items_in_batch is None:
+        num_items_in_batch = (labels != -100).sum()
+    loss = 0.0
+    for depth, hidden_states in enumerate(predictions, start=1):
+        labels = nn.functional.pad(labels[:, 1:], (0, 1), value=-100)
+        if position_ids is not None:
+            # Of sequences packed into one row, none predicts another
+            labels = labels.masked_fill(~is_ahead(position_ids, depth + 1), -100)
+        loss = loss + self.loss_function(
+            logits=self.compute_logits(hidden_states),
+            labels=None,
+            shift_labels=labels,
+            vocab_size=SIZE,
+            num_items_in_batch=num_items_in_batch,
+            **kwargs,
+        )
+    return loss / len(predictions)
+'''
+
+
+def prediction_loss(emitter: Emitter, model: Model) -> None:
+    """What the modules add to the loss, in training."""
+    if model.mtp is None:
+        return
+    with emitter.indent("if self.training:"):
+        emitter.line("embeds = self.model.embed_tokens(input_ids) if inputs_embeds is None else inputs_embeds")
+        if embedding_width(model) != "config.hidden_size":
+            emitter.line("embeds = self.model.project_in(embeds)")
+        arguments = ["outputs.last_hidden_state", "embeds"]
+        arguments += ["self.model.rotary_emb"] if _rotates(model) else []
+        names = ["attention_mask", "position_ids", *(["token_type_ids"] if _rolls_types(model) else [])]
+        names += ["input_ids"] if model.hashes else []
+        names += ["output_router_logits"] if model.routed else []
+        emitter.call("predictions = self.mtp", [*arguments, *(f"{name}={name}" for name in names), "**kwargs"])
+        states = "predictions.last_hidden_state" if model.routed else "predictions"
+        emitter.line(f"mtp_loss = self.prediction_loss({states}, labels, position_ids, **kwargs)")
+        emitter.line("loss = loss + self.config.mtp_loss_weight * mtp_loss.to(loss.device)")
