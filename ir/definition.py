@@ -37,6 +37,7 @@ class Cost:
     `linear` counts weight multiply-adds for one token; `attention` counts multiply-adds of one query with one key
     (scores and values together), so a query that sees `n` keys costs `n * attention`. One multiply-add is 2 FLOPs.
     `window` tokens are seen: the last ones, every `dilation`-th of them, or those of the query's chunk if `chunked`.
+    Where pairs are `blockwise`, those of different chunks are not worked on either.
     `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
     """
 
@@ -46,6 +47,7 @@ class Cost:
     expanded: int = 0
     chunked: bool = False
     dilation: int = 1
+    blockwise: bool = False
 
 
 @frozen
@@ -114,6 +116,7 @@ class Definition:
     title: ClassVar[str | None] = None
     spelled: ClassVar[Mapping[str, str]] = {}
     portable: ClassVar[bool] = False
+    gives_weights: ClassVar[bool] = True
     may_take: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from eulerc.ir.attention_options import NESTED_NORMS
-from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import definition, definitions, is_mixer
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
@@ -21,6 +21,18 @@ OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "m
 """Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
 
 
+CONV = "conv"
+"""The kind of the state of a convolution over the sequence."""
+
+RECURRENT_KINDS = ("linear_attention", "conv")
+"""Cache kinds without a length."""
+
+
+def grows(state: StateType) -> bool:
+    """Whether a state has a place for every token, or for those of a window."""
+    return any(isinstance(extent, str) and extent.startswith("t") for extent in state.dims)
+
+
 def layer_kind(op: Op) -> str | None:
     """The kind of cache, and of mask, that a mixer asks for; None for other ops.
 
@@ -28,6 +40,8 @@ def layer_kind(op: Op) -> str | None:
     """
     if not is_mixer(op):
         return None
+    if op.carries and not any(map(grows, op.carries)):
+        return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
     if op.get("indexer") is not None:
         return "indexed_attention"
     if op.get("window") is None:
@@ -62,7 +76,9 @@ def shares_modules(module: Module) -> bool:
 def layer_types(module: Module) -> list[str]:
     """transformers' `layer_types`: the cache kind of every layer."""
     kinds = [[kind for kind in map(layer_kind, template.ops) if kind is not None] for template in schedule(module)]
-    return [found[0] if found else "moe" for found in kinds]
+    found = [kinds_of[0] if kinds_of else "moe" for kinds_of in kinds]
+    # Without a cache that has a length, that of the first layer counts tokens: it is one for keys too
+    return found if set(found) - {*RECURRENT_KINDS, "moe"} else ["hybrid", *found[1:]]
 
 
 def block_types(module: Module) -> list[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
-from eulerc.ir.numbers import distinct_layers, head_start, schedule, tensor_plan
+from eulerc.ir.numbers import distinct_layers, grows, head_start, schedule, tensor_plan
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import working_ops
 
@@ -31,7 +32,7 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
         "parameters": parameters(module),
         "weights": {"dtype": spec["dtype"], "bytes": weight_bytes(module)},
         "kv_cache": {"bytes_per_token": kv_bytes_per_token(module), "bytes_per_sequence": kv_bytes(module, length)},
-        "state": {"bytes_per_sequence": 0},
+        "state": {"bytes_per_sequence": state_bytes(module)},
         "flops_per_token": flops_per_token(module, length),
         **({"phases": {"max_tokens": budgets, "total": phases.max_tokens}} if phases is not None else {}),
     }
@@ -92,8 +93,9 @@ def weight_bytes(module: Module) -> int:
 
 
 def _state_elements(op: Op, length: int) -> int:
+    """Elements of the states that grow with the sequence."""
     elements = 0
-    for state in op.carries:
+    for state in filter(grows, op.carries):
         size = 2 if state.kind == "kv" else 1
         for extent in state.dims:
             if isinstance(extent, int):
@@ -110,6 +112,14 @@ def kv_bytes(module: Module, length: int) -> int:
     """Bytes of the cache of one sequence of `length` tokens."""
     width = BYTES[module.one("spec")["dtype"]]
     return sum(width * _state_elements(op, length) for template in schedule(module) for op in template.ops)
+
+
+def state_bytes(module: Module) -> int:
+    """Bytes of the states of one sequence that do not grow."""
+    dtype = module.one("spec")["dtype"]
+    states = [state for template in schedule(module) for op in template.ops for state in op.carries]
+    fixed = [state for state in states if not grows(state)]
+    return sum(prod(map(int, state.dims[1:])) * BYTES[state.dtype or dtype] for state in fixed)
 
 
 def kv_bytes_per_token(module: Module) -> int:
@@ -132,12 +142,13 @@ def _costs(module: Module, predicting: bool = False) -> list[Cost]:
 def executed_flops(module: Module, length: int, predicting: bool = False) -> int:
     """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key.
 
+    Mixers that work in chunks fill up the last one, which is not counted: the number is exact at a multiple of them.
     With `predicting`, those of a forward pass in training, where modules predict further tokens.
     """
     costs = _costs(module, predicting)
     per_token = sum(cost.linear + cost.expanded for cost in costs)
-    pairs = sum(cost.attention for cost in costs)
-    return 2 * (per_token * length + pairs * length * length)
+    pairs = sum(cost.attention * (int(cost.window or 0) if cost.blockwise else length) for cost in costs)
+    return 2 * (per_token * length + pairs * length)
 
 
 def flops_per_token(module: Module, length: int) -> dict[str, int]:

@@ -8,19 +8,23 @@ from typing import Literal
 
 from attrs import field, frozen
 
-InitKind = Literal["normal", "zeros", "ones", "constant"]
+InitKind = Literal["normal", "zeros", "ones", "constant", "uniform", "log_range", "inverse_softplus"]
 
 
 @frozen
 class Init:
     """A distribution. `normal` has mean 0 and standard deviation `value`; `constant` fills with `value`.
 
-    `value` is a decimal literal so that scaling is exact and the same on every machine. Where the deviation is that of
-    the model (`of_model`), and not one that the tensor has of its own, the model's init family may change it.
+    `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform.
+    `log_range` is ln 1, ln 2, ... along the last dimension. Numbers are decimal literals so that scaling is exact and
+    the same on every machine.
+    Where the deviation of `normal` is that of the model (`of_model`), and not one that the tensor has of its own, the
+    model's init family may change it.
     """
 
     kind: InitKind
     value: Decimal = Decimal(0)
+    high: Decimal = Decimal(0)
     of_model: bool = field(default=False, eq=False, kw_only=True)
 
 

@@ -132,6 +132,13 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "inner_norm": st.sampled_from([False, True, {"eps": 0.01}, {"type": "layernorm", "bias": False}, *RMS_NORMS]),
     "gate_multiplier": st.sampled_from([0.5, -1.5]),
     "down_multiplier": st.sampled_from([0.5, 2]),
+    "d_state": st.sampled_from([4, 8]),
+    "d_conv": st.sampled_from([2, 4]),
+    "expand": st.sampled_from([1, 1.5, 2]),
+    "n_groups": st.sampled_from([1, 2]),
+    "chunk_size": st.sampled_from([4, 8]),
+    "dt_limit": st.just([0.01, 0.5]),
+    "dt_range": st.just([0.01, 0.2]),
     "activation_sparsity": st.sampled_from([0.5, 0.9]),
 }
 """By name of the key: values for a tiny model."""
@@ -375,10 +382,7 @@ def scaling(world: World, rotating: int) -> Drawn | None:
 def template(world: World, with_let: bool) -> Drawn:
     draw = world.draw
     position = draw(st.sampled_from(list(definition("wiring").fields["position"].kind.meanings)))  # type: ignore[attr-defined]
-    drawn: Drawn = {"mixer": {"type": "attention"}, "ffn": feed_forward(world, with_let)}
-    attention = latent(world) if has_latents(world) else plain(world)
-    if attention:
-        drawn["mixer"]["attention"] = attention
+    drawn: Drawn = {"mixer": mixer(world), "ffn": feed_forward(world, with_let)}
     is_special = draw(st.integers(0, 5)) == 0
     drawn["norm"] = dict(draw(st.sampled_from(SPECIAL_NORMS))) if is_special else norm(draw)
     if position != "pre" or draw(st.booleans()):
@@ -393,6 +397,26 @@ def template(world: World, with_let: bool) -> Drawn:
         drawn["params"] = {"width": width}
         drawn["ffn"]["intermediate_size"] = "${params.width}"
     return {name: block for name, block in drawn.items() if block}
+
+
+def mixer(world: World) -> Drawn:
+    """Attention, or one of the other mixers."""
+    draw = world.draw
+    others = {word: kind for word, kind in by_axis("mixer").items() if word != "attention" and kind.block}
+    if draw(st.integers(0, 3)) == 0:
+        word = draw(st.sampled_from(sorted(others)))
+        block = recurrent(world, others[word].fields)
+        return {"type": word, others[word].block or word: block} if block else {"type": word}
+    attention = latent(world) if has_latents(world) else plain(world)
+    return {"type": "attention", "attention": attention} if attention else {"type": "attention"}
+
+
+def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
+    """The keys of a recurrent mixer: heads of 8 divide every width, and two groups their number."""
+    drawn: Drawn = world.draw(some_of(fields))
+    if "head_dim" in drawn or "n_groups" in drawn:
+        drawn["head_dim"] = 8
+    return drawn
 
 
 def residual(draw: Draw, position: str) -> Drawn:
@@ -856,7 +880,8 @@ def integrator(world: World, templates: Mapping[str, Drawn], start: int) -> tupl
 
 def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:
     """A layer with keys and values of its own, and one of a template like its that takes them, where that may be."""
-    attentions = {name: body["mixer"].get("attention", {}) for name, body in templates.items()}
+    mixers = {name: body["mixer"] for name, body in templates.items() if body["mixer"]["type"] == "attention"}
+    attentions = {name: mixer.get("attention", {}) for name, mixer in mixers.items()}
     makers = [
         name for name, own in attentions.items() if not own.keys() & {"latent_dim", "mla", "differential", "mixture"}
     ]
@@ -922,6 +947,8 @@ def override(world: World, templates: list[Drawn]) -> Drawn:
     networks = [body["ffn"] for body in templates]
     if all(network["type"] != "parallel" and "alpha" not in network.get("clamp", {}) for network in networks):
         choices.append({"ffn": {"activation": "relu"}})
+    if any(body["mixer"]["type"] != "attention" for body in templates):
+        choices = [choice for choice in choices if "attention" not in choice]
     if world.chunked or any("indexer" in body["mixer"].get("attention", {}) for body in templates):
         choices = [choice for choice in choices if "window" not in choice.get("attention", {})]
     return dict(draw(st.sampled_from(choices)))

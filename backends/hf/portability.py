@@ -86,6 +86,9 @@ RULES: dict[str, Rule] = {
     ),
     "indexer": Rule("an indexer", _both(NO, "the engine has no cache for its keys")),
     "mixture": Rule("attention by experts", _both(NO, "the engine shards queries by head, and these have no place")),
+    "recurrent": Rule(
+        "a recurrent mixer", _both(NO, "the engine's cache is for attention; it has no place for a state")
+    ),
     "differential": Rule("differential attention", _both(NO, "values are twice as wide as keys")),
     "experts": Rule(
         "a mixture of experts",

@@ -87,6 +87,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)
+    _report_unread_positions(context, templates.ops(), report)
     schedule = [Symbol(name) for name in names if name is not None]
     ops = (
         _spec_op(context, read),
@@ -272,6 +273,15 @@ def _head_op(context: ModelContext, last: Op, own: Op | None, transform: Op | No
         span=values.span,
         spans=values.spans,
     )
+
+
+def _report_unread_positions(context: ModelContext, templates: tuple[Op, ...], report: Report) -> None:
+    """Warns of positions that only attention reads in a model whose layers have none for them."""
+    ops = [op for template in templates for op in template.walk()]
+    readers = any(op.get("rope") is not None or op.get("alibi") for op in ops)
+    if "positional" in context.embedding and context.positional in ("rope", "alibi") and not readers:
+        where, why = context.embedding.where("positional"), "no layer reads these positions"
+        report.warning("W0203", f"positional {context.positional} is not used", where, why, help="set it to none")
 
 
 def _report_unused_defaults(context: ModelContext, report: Report) -> None:

@@ -194,9 +194,12 @@ def _check_mixers(templates: tuple[Op, ...], mixers: list[Op], report: Report) -
 
 
 def _check_tables(mixers: list[Op], report: Report) -> None:
-    ropes = [op for op in mixers if op["rope"] is not None]
+    ropes = [op for op in mixers if op.get("rope") is not None]
     widths = {int(op.get("rope_dim") or op["head_dim"]) for op in ropes}
-    several = len({str(op["rope"]) for op in ropes}) > 1 and len({int(op["n_heads"]) for op in mixers}) > 1
+    several = (
+        len({str(op["rope"]) for op in ropes}) > 1
+        and len({int(op["n_heads"]) for op in mixers if "n_heads" in op.attributes}) > 1
+    )
     for op in ropes:
         scaling = op["rope"]["scaling"]
         if (several or len(widths) > 1) and scaling is not None and scaling["type"] in ("dynamic", "longrope"):
@@ -224,9 +227,11 @@ def _beside(op: Op, other: Op, key: str, text: str) -> tuple[tuple[Span, str], .
 
 
 def _check_mscale(mixers: list[Op], report: Report) -> None:
-    ropes = [(str(op["rope"]), int(op.get("rope_dim") or op["head_dim"])) for op in mixers if op["rope"] is not None]
+    ropes = [
+        (str(op["rope"]), int(op.get("rope_dim") or op["head_dim"])) for op in mixers if op.get("rope") is not None
+    ]
     for op in mixers:
-        scaling = op["rope"]["scaling"] if op["rope"] is not None else None
+        scaling = op["rope"]["scaling"] if op.get("rope") is not None else None
         latent = op.name == "mixer.latent_attention"
         if latent and len(set(ropes)) > 1 and "mscale_all_dim" in (scaling or {}):
             report.error(
@@ -242,7 +247,7 @@ def _check_mscale(mixers: list[Op], report: Report) -> None:
 def _check_chunks(mixers: list[Op], report: Report) -> None:
     """transformers reads one length of chunks."""
     chunked = {int(op["window"]): op for op in mixers if op.get("window_mode") == "chunked"}
-    windows = [op for op in mixers if op["window"] is not None and op.get("window_mode") != "chunked"]
+    windows = [op for op in mixers if op.get("window") is not None and op.get("window_mode") != "chunked"]
     if chunked and windows:
         report.error(
             "E0377",

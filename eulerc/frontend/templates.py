@@ -23,7 +23,6 @@ from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.span import Span
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
-MIXER_BLOCKS = ("attention",)
 
 
 class Templates:
@@ -222,10 +221,11 @@ def ranges(indices: list[int]) -> str:
 
 def placed(override: tree.Mapping) -> tree.Mapping:
     """An override with mixer blocks (`attention: {...}`) moved under `mixer`, where templates have them."""
-    mixers = tuple(entry for entry in override if entry.key in MIXER_BLOCKS)
+    names = {kind.block for kind in by_axis("mixer").values()}
+    mixers = tuple(entry for entry in override if entry.key in names)
     if not mixers:
         return override
-    rest = tree.Mapping(tuple(entry for entry in override if entry.key not in MIXER_BLOCKS), override.span)
+    rest = tree.Mapping(tuple(entry for entry in override if entry.key not in names), override.span)
     mixer = tree.Entry("mixer", mixers[0].key_span, tree.Mapping(mixers, mixers[0].value.span))
     return tree.merge(rest, tree.Mapping((mixer,), override.span))
 

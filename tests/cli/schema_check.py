@@ -101,6 +101,7 @@ CHECKS: dict[str, Callable[..., Iterator[str]]] = {
     "maximum": _rule("maximum", lambda value, bound: not _number(value) or value <= bound),
     "exclusiveMaximum": _rule("exclusiveMaximum", lambda value, bound: not _number(value) or value < bound),
     "exclusiveMinimum": _rule("exclusiveMinimum", lambda value, bound: not _number(value) or value > bound),
+    "maxItems": _rule("maxItems", lambda value, bound: not isinstance(value, list) or len(value) <= bound),
     "minItems": _rule("minItems", lambda value, bound: not isinstance(value, list) or len(value) >= bound),
     "maxLength": _rule("maxLength", lambda value, bound: not isinstance(value, str) or len(value) <= bound),
     "pattern": _rule("pattern", lambda value, bound: not isinstance(value, str) or bool(re.search(bound, value))),

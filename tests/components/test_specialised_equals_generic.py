@@ -17,7 +17,7 @@ import torch
 from attrs import Factory, frozen
 from torch import nn
 from transformers import PreTrainedConfig
-from transformers.cache_utils import Cache, DynamicIndexedLayer
+from transformers.cache_utils import Cache, DynamicIndexedLayer, LinearAttentionLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
@@ -113,6 +113,12 @@ def indexer_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {**inputs, "q_latent": q_latent}
 
 
+def recurrent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    mask = torch.ones(BATCH, LENGTH, dtype=torch.long)
+    mask[1, :3] = 0
+    return {"hidden_states": hidden_states(config), "attention_mask": mask, "cache_slot": 0}
+
+
 def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     states = hidden_states(config).flatten(0, 1)
     logits = torch.randn(len(states), config.num_experts, generator=torch.Generator().manual_seed(2))
@@ -155,7 +161,9 @@ def eager_slot(facts: Facts) -> dict[str, tuple[str, str]]:
 def untaken(facts: Facts) -> set[str]:
     """What attention does not take without a rope, and where its module runs once."""
     return {
-        name for name, taken in (("position_embeddings", "rope"), ("cache_slot", "shared_module")) if not facts[taken]
+        name
+        for name, taken in (("position_embeddings", "rope"), ("cache_slot", "shared_module"))
+        if not facts.get(taken, False)
     }
 
 
@@ -299,6 +307,8 @@ LINKED = (
     ("rms_norm", "GroupedRMSNorm", {"groups": 4}),
     ("stable_rms_norm", "StableGatedRMSNorm", {"rank": 6}),
     ("stable_rms_norm", "StableGroupedRMSNorm", {"groups": 4}),
+    ("rms_norm_gated", "RMSNormGated", {"groups": 4}),
+    ("rms_norm_gated", "RMSNormBeforeGate", {"groups": 2}),
 )
 """Those that fill slots, and those that stand in layers only, with their sizes."""
 
@@ -463,6 +473,19 @@ CASES = (
         dropped=untaken,
         config=lambda facts: {"q_lora_rank": 10},
         differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
+    ),
+    Case(
+        "mamba2",
+        "Mamba2Mixer",
+        recurrent_inputs,
+        dict.fromkeys(
+            ("mamba_conv_bias", "mamba_proj_bias", "mamba_rms_norm", "limits_time_step", "shared_module"), FLAG
+        ),
+        slots={
+            "MixerNorm": (("rms_norm_gated", "RMSNormGated"), ("rms_norm_gated", "RMSNormBeforeGate")),
+        },
+        dropped=untaken,
+        differing={"mamba_n_heads": 2, "mamba_d_state": 6, "mamba_chunk_size": 5},
     ),
     Case(
         "gated_mlp",
@@ -657,9 +680,10 @@ def test_linked_norm_equals_the_importable_one(norm):
     component, name, sizes = norm
     generic = perturb(getattr(module_of(component), name)(32, **sizes, eps=1e-3))
     linked = perturb(executed(text_of([Request(component, (name,))]))[name](32, **sizes, eps=1e-3))
-    states = hidden_states(component_config())
-    assert torch.equal(linked(states), generic(states))
-    assert torch.equal(linked(states.bfloat16()), generic(states.bfloat16()))
+    states = (hidden_states(component_config()),) * len(inspect.signature(generic.forward).parameters)
+    assert torch.equal(linked(*states), generic(*states))
+    halves = tuple(states_of_one.bfloat16() for states_of_one in states)
+    assert torch.equal(linked(*halves), generic(*halves))
 
 
 def test_linked_activation_equals_the_importable_one():
@@ -767,13 +791,19 @@ def takes_cache(module: nn.Module) -> bool:
     return "past_key_values" in inspect.signature(module.forward).parameters
 
 
+def holds_states(layer: Any) -> bool:
+    return any(getattr(layer, "is_recurrent_states_initialized", {}).values())
+
+
 @torch.no_grad()
 def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
-    layers = [DynamicIndexedLayer(), DynamicIndexedLayer()]
+    mask = inputs.get("attention_mask")
+    kind = LinearAttentionLayer if mask is not None and mask.dim() == 2 else DynamicIndexedLayer
+    layers = [kind(), kind()]
     cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
-    written = torch.tensor([layer.is_initialized for layer in layers])
+    written = torch.tensor([getattr(layer, "is_initialized", False) or holds_states(layer) for layer in layers])
     return [item for item in (*(output if isinstance(output, tuple) else (output,)), written) if item is not None]
 
 

@@ -227,6 +227,8 @@ VALUES: dict[str, list[Any]] = {
         {"over": "heads"},
         {"place": "after_rope"},
     ],
+    "dt_limit": [[0.01, 0.5], [0.5, 0.1]],
+    "dt_range": [[0.01, 0.2], [0.2, 0.1]],
     "q_bias": [True],
     "k_bias": [True],
     "v_bias": [True],

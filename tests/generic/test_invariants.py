@@ -16,7 +16,7 @@ from builds import VARIANTS, close, directory, model, read, tokens
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
 from eulerc.ir.numbers import schedule, tensor_plan
-from eulerc.ir.stats import executed_flops, kv_bytes, statistics
+from eulerc.ir.stats import executed_flops, kv_bytes, state_bytes, statistics
 
 NAMES = tuple(VARIANTS)
 
@@ -96,6 +96,10 @@ def test_packed_sequences_equal_separate_ones(name: str) -> None:
     lm = model(name)
     first, second = tokens(1, 6, 3), tokens(1, 8, 4)
     positions = torch.cat((torch.arange(6), torch.arange(8)))[None]
+    if getattr(lm, "_is_stateful", False):
+        with pytest.raises(ValueError, match="start again within a row"):
+            lm(torch.cat((first, second), dim=1), position_ids=positions, use_cache=False)
+        return
     packed = lm(torch.cat((first, second), dim=1), position_ids=positions, use_cache=False).logits
     separate = torch.cat((lm(first, use_cache=False).logits, lm(second, use_cache=False).logits), dim=1)
     assert close(packed, separate)
@@ -133,9 +137,13 @@ def test_predicted_cache_bytes_are_those_of_the_cache(name: str) -> None:
     lm = model(name)
     for length in (3, 30):
         cache = lm(tokens(1, length), use_cache=True).past_key_values
-        tensors = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        found = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
+        tensors = [tensor for pair in found for tensor in pair if tensor is not None]
         tensors += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
         assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) == kv_bytes(module, length)
+        kept = [getattr(layer, name, {}) for layer in cache.layers for name in ("conv_states", "recurrent_states")]
+        states = [tensor for found in kept for tensor in found.values() if tensor is not None]
+        assert sum(tensor.numel() * tensor.element_size() for tensor in states) == state_bytes(module)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -182,7 +190,7 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
 def visible(op: Op, length: int) -> torch.Tensor:
     """Which keys (columns) a query (row) of an op sees."""
     query, key = torch.arange(length)[:, None], torch.arange(length)[None]
-    distance, window = query - key, op["window"]
+    distance, window = query - key, op.get("window")
     if window is None:
         return distance >= 0
     if op.get("window_mode") == "chunked":

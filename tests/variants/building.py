@@ -41,8 +41,9 @@ def spec(
 def block(
     mixer: str = "", ffn: str = "type: gated_mlp", norm: str = "", residual: str = "", name: str = "block"
 ) -> str:
-    """One template."""
-    lines = [f"  {name}:", f"    mixer: {{type: attention, attention: {{{mixer}}}}}", f"    ffn: {{{ffn}}}"]
+    """One template; `mixer` is the options of attention, or all of another kind from its `type:` on."""
+    whole = mixer if mixer.startswith("type:") else f"type: attention, attention: {{{mixer}}}"
+    lines = [f"  {name}:", f"    mixer: {{{whole}}}", f"    ffn: {{{ffn}}}"]
     if norm:
         lines.append(f"    norm: {{{norm}}}")
     if residual:

@@ -152,6 +152,11 @@ def sinusoid_requests(model: Model) -> list[Request]:
     return [Request(component="sinusoids", names=(SINUSOIDS[op["wavelengths"]],)) for op in ops]
 
 
+def input_requests(model: Model) -> list[Request]:
+    """The function that sees to the inputs of recurrent layers."""
+    return [Request(component="recurrent_inputs", names=("refuse_packed_sequences",))] if model.recurrent else []
+
+
 def alibi_function(model: Model) -> str:
     """The function that adds position biases to a mask: those of a prefix look ahead too."""
     return "add_symmetric_alibi" if model.has_prefix else "add_alibi"

@@ -75,6 +75,17 @@ DOCS: dict[str, tuple[str, str]] = {
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),
     "num_attention_experts": ("int", "Experts that map to queries and back."),
     "num_attention_experts_per_tok": ("int", "Experts whose heads a token attends with."),
+    "mamba_n_heads": ("int", "Heads of the state space mixers."),
+    "mamba_d_head": ("int", "Width of such a head."),
+    "mamba_n_groups": ("int", "Groups of heads that share what is written and read."),
+    "mamba_d_state": ("int", "Size of the state of each channel."),
+    "mamba_d_conv": ("int", "Tokens that the convolutions of the mixers see."),
+    "mamba_chunk_size": ("int", "Tokens that the mixers work on together."),
+    "mamba_norm_eps": ("float", "Added to the mean square in the norms of the mixers' output."),
+    "time_step_min": ("float", "Least step before training."),
+    "time_step_max": ("float", "Largest step before training."),
+    "time_step_lower": ("float", "Least step."),
+    "time_step_upper": ("float", "Largest step."),
     "num_experts": ("int", "Routed experts."),
     "num_experts_per_tok": ("int", "Experts a token uses."),
     "num_identity_experts": ("int", "Experts that give back what they read."),
@@ -127,6 +138,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "mtp_norm_groups": ("int", "Groups of channels in the modules' norms."),
     "block_types": ("list[str]", "The template of every layer, by name."),
     "kv_groups": ("list[str]", "Layers of one name may share keys and values."),
+    "number_of_conv_states": ("int", "States of one kind that a layer's cache holds."),
     "position_offset": ("int", "Added to every position."),
     "execution_modes": ("list[dict]", "Phases of generation: name, budget in tokens, and what else tells them apart."),
     "transition_token_id": ("int", "Token that ends a phase which another one follows."),
@@ -186,6 +198,8 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
         values["rope_parameters"] = model.rope_parameters
     if len(model.ropes) > 1 and model.tables_read_layers:
         values["rope_layers"] = _rope_layers(model)
+    if model.number_of_states > 1:
+        values["number_of_conv_states"] = model.number_of_states
     values |= dict.fromkeys(_lists(model))
     values |= mtp_values(model)
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")

@@ -16,9 +16,11 @@ from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.layering import layered
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
+    CONV,
     block_types,
     config_fields,
     distinct_layers,
+    grows,
     layer_kind,
     layer_types,
     module_indices,
@@ -193,7 +195,29 @@ class Model:
     @cached_property
     def has_layer_types(self) -> bool:
         """Only a model with several kinds or windows lists them: the library infers a single one."""
-        return len(set(self.all_kinds)) > 1 or self.masks_differ or self.indexed or self.chunked
+        return len(set(self.all_kinds)) > 1 or self.masks_differ or self.indexed or self.chunked or self.recurrent
+
+    @cached_property
+    def recurrent(self) -> bool:
+        """Whether some layer keeps a state that does not grow with the sequence."""
+        return bool({"linear_attention", "conv"} & set(self.kinds))
+
+    @cached_property
+    def timeless(self) -> bool:
+        """Whether no layer's cache has a length."""
+        return not any(map(grows, (state for op in self.mixers for state in op.carries)))
+
+    @cached_property
+    def reads_positions(self) -> bool:
+        """Whether anything in the model asks where a token stands."""
+        absolute = any(op.name in ABSOLUTE for op in self.graph.ops)
+        return not self.timeless or absolute or bool(self.ropes)
+
+    @cached_property
+    def number_of_states(self) -> int:
+        """How many states of one kind a layer keeps at most, beside those that grow."""
+        kinds = [[state.kind == CONV for state in op.carries if not grows(state)] for op in self.mixers]
+        return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
 
     @cached_property
     def indexed(self) -> bool:

@@ -9,6 +9,7 @@ from eulerc import __version__
 from eulerc.backends.hf.emit import config_class, head_class, model_class
 from eulerc.backends.hf.emit.classes import (
     class_requests,
+    input_requests,
     integrator_requests,
     loss_requests,
     mask_requests,
@@ -37,6 +38,7 @@ CONFIG_IMPORTS = (
     "from transformers.utils import auto_docstring",
 )
 MODEL_IMPORTS = (
+    "import math",
     "import torch",
     "from torch import nn",
     "from transformers import AutoModel",
@@ -45,7 +47,7 @@ MODEL_IMPORTS = (
     "from transformers.generation import GenerationMixin",
     "from transformers.generation.candidate_generator import CandidateGenerator",
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
-    "from transformers.masking_utils import create_chunked_causal_mask",
+    "from transformers.masking_utils import create_chunked_causal_mask, create_recurrent_attention_mask",
     "from collections.abc import Callable",
     "from itertools import islice",
     "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
@@ -117,6 +119,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     requests = class_requests(model)
     rotary = rotary_request(model)
     positions = [*([rotary] if rotary else []), *mask_requests(model), *sinusoid_requests(model)]
+    positions += input_requests(model)
     linked = link([*positions, *requests, *integrator_requests(model), *loss_requests(model)], COMPONENTS)
     losses = {
         "load_balancing_loss",

@@ -83,8 +83,9 @@ def _own_matrices(model: Model) -> list[tuple[str, list[str]]]:
 def _started_classes(model: Model) -> Iterator[tuple[str, str, dict[str, str]]]:
     """Name, definition and starts of every class, and of the parts that come with one."""
     for op in model.module.all("class"):
-        inits = op.get("init", {})
-        yield str(op.symbol), op["definition"], {name: how for name, how in inits.items() if "." not in name}
+        inits, parts = op.get("init", {}), tuple(op.get("parts", ()))
+        own = {name: how for name, how in inits.items() if name.split(".")[0] not in parts}
+        yield str(op.symbol), op["definition"], own
         for part, name in part_names(op).items():
             own = {key.removeprefix(f"{part}."): how for key, how in inits.items() if key.startswith(f"{part}.")}
             yield name, part, own
@@ -111,11 +112,18 @@ def _init_cases(model: Model) -> list[tuple[str, list[str]]]:
 
 
 def _init_line(name: str, how: str) -> str:
-    """The call that sets a parameter: `zeros`, `ones`, `constant VALUE`, or `normal`.
+    """The call that sets a parameter: `zeros`, `ones`, `constant VALUE`, `normal`, or a distribution of the module's.
 
     After `normal` may stand the deviation, or the module's attribute that holds it.
     """
     kind, _, number = how.partition(" ")
+    if kind == "uniform_by_fan":
+        return f"init.kaiming_uniform_(module.{name}, a=math.sqrt(5))"
+    if kind == "log_range":
+        return f"init.copy_(module.{name}, torch.arange(1, module.{name}.shape[-1] + 1).log().expand_as(module.{name}))"
+    if kind == "inverse_softplus":
+        low, high = number.split()
+        return f"init.copy_(module.{name}, step_biases(module.{name}.shape, module.{low}, module.{high}))"
     if kind == "normal":
         std = f"module.{number}" if number.isidentifier() else number
         return f"init.normal_(module.{name}, mean=0.0, std={std or 'self.config.initializer_range'})"

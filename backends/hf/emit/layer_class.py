@@ -157,7 +157,8 @@ class _Wiring:
             )
         elif axis == "mixer":
             made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
-            targets = ", ".join((target, "_", *made))
+            weights = ["_"] if definition(op.name).gives_weights else []
+            targets = ", ".join((target, *weights, *made))
             self.emitter.call(f"{targets} = self.{op['module']}", self._mixer_arguments(op, source))
         else:
             hashed = ", input_ids" if op.get("hash_salt") is not None else ""

@@ -13,6 +13,8 @@ MASK_FUNCTIONS = {
     "sliding_attention": "create_sliding_window_causal_mask",
     "chunked_attention": "create_chunked_causal_mask",
     "indexed_attention": "create_causal_mask",
+    "linear_attention": "create_recurrent_attention_mask",
+    "conv": "create_recurrent_attention_mask",
 }
 
 
@@ -28,7 +30,7 @@ def masks(emitter: Emitter, model: Model) -> None:
     if model.has_prefix:
         prefix = "token_type_ids" if model.masks_differ else "block_sequence_ids"
         arguments = (*arguments, f'"{prefix}": {PREFIX if prefix != "token_type_ids" else prefix},')
-    kinds = list(dict.fromkeys(model.kinds))
+    kinds = ["linear_attention"] if model.timeless else list(dict.fromkeys(model.kinds))
     if not model.has_layer_types:
         with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
             for argument in arguments:
@@ -56,6 +58,9 @@ def masks(emitter: Emitter, model: Model) -> None:
             with emitter.indent():
                 emitter.line(f"mask, inputs_embeds, past_key_values, layer_idx={labels}.index(label)")
             emitter.line(")")
+            if model.recurrent:
+                emitter.line('if not label.startswith(("conv", "linear_attention"))')
+                emitter.line("else mask")
             emitter.line("for label, mask in causal_mask_mapping.items()")
         emitter.line("}")
 
@@ -171,7 +176,8 @@ def _mask_numbers(model: Model) -> list[str]:
 def layer_masks(model: Model) -> str:
     """The functions that make one mask for every window, where windows differ."""
     choice = 'create_sliding_window_causal_mask if layer_type == "sliding_attention" else create_causal_mask'
-    if model.chunked:
+    by_table = model.chunked or model.recurrent
+    if by_table:
         choice = "LAYER_MASK_FUNCTIONS[layer_type]"
     dilation = "            and_mask_function=dilated_mask(config, layer_idx),\n" if model.dilated else ""
     numbers = _mask_numbers(model)
@@ -193,7 +199,7 @@ def layer_masks(model: Model) -> str:
     text = text.replace("CHOICE", choice).replace("DILATION", dilation)
     text = text.replace("TYPES", types).replace("BLOCKS", blocks).replace("PREFIX", prefix)
     text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
-    if model.chunked:
+    if by_table:
         kinds = sorted(set(model.kinds) & MASK_FUNCTIONS.keys())
         table = "".join(f'    "{kind}": {MASK_FUNCTIONS[kind]},\n' for kind in kinds)
         text = f"\nLAYER_MASK_FUNCTIONS = {{\n{table}}}\n\n" + text

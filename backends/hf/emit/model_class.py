@@ -33,6 +33,8 @@ def pretrained_class(model: Model) -> str:
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
         emitter.line(f"_can_compile_fullgraph = {not model.attention_mixtures}")
+        if model.recurrent:
+            emitter.line("_is_stateful = True")
         emitter.line("_supports_attention_backend = True")
         if model.has_sinks:
             emitter.line("# Only these kernels take sinks")
@@ -240,11 +242,14 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
 
 def _position_ids(emitter: Emitter, model: Model) -> None:
+    if model.recurrent:
+        emitter.line("refuse_packed_sequences(position_ids)")
+    if not model.reads_positions:
+        return
     with emitter.indent("if position_ids is None:"):
+        positions = "torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)"
         emitter.line("past_seen_tokens = past_key_values.get_seq_length() if past_key_values is not None else 0")
-        emitter.line(
-            "position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device) + past_seen_tokens"
-        )
+        emitter.line(f"position_ids = {positions} + past_seen_tokens")
         emitter.line("position_ids = position_ids.unsqueeze(0)")
         if model.has_absolute_positions:
             emitter.line("# Positions are absolute: padding on the left does not count")
@@ -265,6 +270,11 @@ def _loop(emitter: Emitter, model: Model) -> None:
     labels_by_key = {key: labels_of(model, key) for key in model.handed.values()}
     for name, key in model.handed.items():
         emitter.line(f"{name} = {'None' if labels_by_key[key] is None else '{}'}")
+    if model.timeless:
+        with emitter.indent("if past_key_values is not None:"):
+            emitter.line("# No layer keeps keys: the cache of the first one counts tokens by keys of no width")
+            emitter.line("no_keys = inputs_embeds.new_empty(inputs_embeds.shape[0], 1, inputs_embeds.shape[1], 0)")
+            emitter.line("past_key_values.update(no_keys, no_keys, layer_idx=0)")
     emitter.line()
     if model.integrates:
         _pieces(emitter, model, labels)
@@ -272,7 +282,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
     header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
     if model.shares_modules:
         header = "for layer_idx, module_idx in enumerate(self.config.module_indices):"
-    elif model.has_layer_types or labels is not None or any(labels_by_key.values()):
+    elif (model.has_layer_types and not model.timeless) or labels is not None or any(labels_by_key.values()):
         header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
     with emitter.indent(header):
         _call(emitter, model, "self.layers[module_idx]" if model.shares_modules else "decoder_layer", labels)
@@ -297,6 +307,7 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
             label = f"self.{'mask_labels' if model.masks_differ else 'config.layer_types'}[layer_idx]"
             # A layer without a mixer reads no mask
             mask += f"_mapping.get({label})" if model.unmixed else f"_mapping[{label}]"
+        mask = 'causal_mask_mapping["linear_attention"]' if model.timeless else mask
         emitter.line(f"attention_mask={mask},")
         emitter.line("position_ids=position_ids,")
         emitter.line("past_key_values=past_key_values,")

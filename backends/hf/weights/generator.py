@@ -15,7 +15,16 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from eulerc.backends.hf.weights.tables import BINS, LANE_BITS, Bits, encode, normal_table
+from eulerc.backends.hf.weights.tables import (
+    BINS,
+    LANE_BITS,
+    Bits,
+    encode,
+    inverse_softplus_table,
+    log_table,
+    normal_table,
+    uniform_table,
+)
 from eulerc.ir.tensors import TensorPlan
 
 Words = NDArray[np.uint64]
@@ -86,6 +95,10 @@ def draw(tensor: TensorPlan, start: int, stop: int, seed: int) -> memoryview:
             elements = _filled(0.0, count, tensor.dtype)
         case "ones":
             elements = _filled(1.0, count, tensor.dtype)
+        case "uniform" | "inverse_softplus":
+            elements = _spread(tensor, start, count, seed)
+        case "log_range":
+            elements = _log_range(tensor, start, count)
         case "constant":
             elements = _filled(float(tensor.init.value), count, tensor.dtype)
         case _:
@@ -104,6 +117,20 @@ def _normal(tensor: TensorPlan, start: int, count: int, seed: int) -> Bits:
     for offset in range(0, count, _BLOCK):
         _draw_block(table, bins, tails, start + offset, elements[offset : offset + _BLOCK])
     return elements
+
+
+def _spread(tensor: TensorPlan, start: int, count: int, seed: int) -> Bits:
+    """Elements of a bounded distribution: one of `BINS` quantiles each."""
+    init = tensor.init
+    table = (uniform_table if init.kind == "uniform" else inverse_softplus_table)(init.value, init.high, tensor.dtype)
+    bins, _ = streams(seed, tensor.name)
+    first, skipped = divmod(start, LANES)
+    words = bins.words(np.arange(first, first + (skipped + count + LANES - 1) // LANES, dtype=np.uint64))
+    return table.take(words.astype("<u8", copy=False).view("<u2")[skipped : skipped + count])
+
+
+def _log_range(tensor: TensorPlan, start: int, count: int) -> Bits:
+    return log_table(tensor.shape[-1], tensor.dtype).take(np.arange(start, start + count) % tensor.shape[-1])
 
 
 def _draw_block(table: Bits, bins: Stream, tails: Stream, start: int, elements: Bits) -> None:

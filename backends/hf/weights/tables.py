@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from math import factorial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,7 @@ _TAIL_DENOMINATOR = (
     2.05319162663775882187e0,
     1.0,
 )
+_EXPONENTIAL_SERIES = tuple(1.0 / factorial(power) for power in range(18, -1, -1))
 _LOGARITHM_SERIES = tuple(2.0 / power for power in range(37, 0, -2))
 
 
@@ -82,6 +84,12 @@ def _logarithm(x: NDArray[np.float64]) -> NDArray[np.float64]:
     mantissa, exponent = np.frexp(x)
     ratio = (mantissa - 1.0) / (mantissa + 1.0)
     return exponent * _LN2 + ratio * _polynomial(_LOGARITHM_SERIES, ratio * ratio)
+
+
+def _exponential(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """exp x for |x| up to 700, to a few units in the last place, by a series in x less a multiple of ln 2."""
+    halvings = np.rint(x / _LN2)
+    return np.ldexp(_polynomial(_EXPONENTIAL_SERIES, x - halvings * _LN2), halvings.astype(np.int64))
 
 
 def _near_quantile(tail: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -162,3 +170,27 @@ def encode(values: NDArray[np.float64], dtype: str) -> Bits:
 def normal_table(deviation: Decimal, dtype: str) -> Bits:
     """`standard_normal()` times `deviation`, encoded: one float64 product, then the roundings of `encode`."""
     return encode(standard_normal() * float(deviation), dtype)
+
+
+def _middles() -> NDArray[np.float64]:
+    return (np.arange(BINS, dtype=np.float64) + 0.5) / BINS
+
+
+@lru_cache(maxsize=16)
+def uniform_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
+    """The middles of `BINS` equal parts of the range, encoded."""
+    return encode(float(low) + float(high - low) * _middles(), dtype)
+
+
+@lru_cache(maxsize=16)
+def inverse_softplus_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
+    """y with ln(1 + exp y) = s, for `BINS` values s between `low` and `high` at equal ratios, encoded."""
+    ends = _logarithm(np.array([float(low), float(high)]))
+    steps = _exponential(ends[0] + (ends[1] - ends[0]) * _middles())
+    return encode(steps + _logarithm(1.0 - _exponential(-steps)), dtype)
+
+
+@lru_cache(maxsize=16)
+def log_table(count: int, dtype: str) -> Bits:
+    """ln 1, ln 2, ..., ln `count`, encoded."""
+    return encode(_logarithm(np.arange(1, count + 1, dtype=np.float64)), dtype)

@@ -1,0 +1,30 @@
+"""Causal depthwise convolutions over the sequence, and what padding must not do to a recurrence."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.integrations.hub_kernels import use_kernel_func_from_hub_with_fallback
+
+
+def zero_padding(hidden_states: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    """Zeros where `attention_mask` (batch, length) says padding: a recurrence would carry it on."""
+    if attention_mask is None:
+        return hidden_states
+    return (hidden_states * attention_mask[:, :, None]).to(hidden_states.dtype)
+
+
+@use_kernel_func_from_hub_with_fallback("causal_conv1d_fn", "causal_conv1d")
+def causal_conv1d_fn(
+    hidden_states: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    activation: str | None = None,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """Each channel of (batch, channels, length) by itself: the last `weight.shape[-1]` inputs at every position."""
+    padded_states = nn.functional.pad(hidden_states.to(weight.dtype), (weight.shape[-1] - 1, 0))
+    output = nn.functional.conv1d(padded_states, weight.unsqueeze(1), bias, groups=weight.shape[0])
+    if activation == "silu":
+        output = nn.functional.silu(output)
+    return output.to(hidden_states.dtype)

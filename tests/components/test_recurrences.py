@@ -1,0 +1,53 @@
+"""Chunked and stepwise forms of recurrent mixers compute the recurrence as it is written."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from eulerc.backends.hf.components.mamba2 import mamba2_chunk_scan, mamba2_recurrence, mamba2_state_update
+
+BATCH, HEADS, HEAD_DIM, GROUPS, STATES, CHUNK = 2, 4, 3, 2, 5, 4
+
+
+def mamba2_inputs(length: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(length)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    return {
+        "hidden_states": drawn(BATCH, length, HEADS, HEAD_DIM).float(),
+        "dt": nn.functional.softplus(drawn(BATCH, length, HEADS)).float(),
+        "A": -drawn(HEADS).exp().float(),
+        "B": drawn(BATCH, length, GROUPS, STATES).float(),
+        "C": drawn(BATCH, length, GROUPS, STATES).float(),
+        "D": drawn(HEADS).float(),
+    }
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7, 8, 9, 13])
+def test_mamba2_in_chunks_is_its_recurrence(length: int) -> None:
+    inputs = mamba2_inputs(length)
+    output, _ = mamba2_chunk_scan(**inputs, chunk_size=CHUNK)
+    torch.testing.assert_close(output, mamba2_recurrence(**inputs), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("first", [1, 4, 6])
+def test_mamba2_goes_on_from_a_state_in_chunks_and_by_steps(first: int) -> None:
+    inputs = mamba2_inputs(13)
+    wanted = mamba2_recurrence(**inputs)
+    before = {name: tensor[:, :first] if tensor.dim() > 1 else tensor for name, tensor in inputs.items()}
+    after = {name: tensor[:, first:] if tensor.dim() > 1 else tensor for name, tensor in inputs.items()}
+    _, state = mamba2_chunk_scan(**before, chunk_size=CHUNK)
+    output, last = mamba2_chunk_scan(**after, chunk_size=CHUNK, initial_states=state)
+    torch.testing.assert_close(output, wanted[:, first:], atol=1e-5, rtol=1e-5)
+    for token in range(first, 13):
+        one = {name: tensor[:, token] if tensor.dim() > 1 else tensor for name, tensor in inputs.items()}
+        one["dt"] = one["dt"][..., None].expand(-1, -1, HEAD_DIM)
+        one["A"] = one["A"][:, None, None].expand(-1, HEAD_DIM, STATES)
+        one["D"] = one["D"][:, None].expand(-1, HEAD_DIM)
+        stepped = mamba2_state_update(state, **one)
+        torch.testing.assert_close(stepped, wanted[:, token], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(state, last, atol=1e-5, rtol=1e-5)

@@ -1,0 +1,36 @@
+"""Tiny specs of recurrent mixers, alone and beside attention of several kinds."""
+
+from tests.variants.building import block, spec
+from tests.variants.core import DEEPSEEK_MOE
+
+MAMBA2 = "type: mamba, mamba: {d_state: 8, chunk_size: 8"
+LATENT = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 12}"
+
+VARIANTS: dict[str, str] = {
+    "mamba2": spec(
+        "state_space",
+        block(f"{MAMBA2}, n_groups: 2, head_dim: 16}}", name="plain")
+        + block(
+            f"{MAMBA2}, d_conv: 2, expand: 1.5, norm: none, conv_bias: false, proj_bias: true, dt_limit: [0.01, 0.5]}}",
+            norm="position: sandwich",
+            name="other",
+        ),
+        "  - {pattern: [plain, other]}",
+        embedding="  positional: none",
+    ),
+    "mamba2_beside_attention": spec(
+        "hybrid_of_all",
+        block(f"{MAMBA2}, n_groups: 2, norm: norm_first}}", residual="type: parallel", name="recurrent")
+        + block("window: 5, n_kv_heads: 2, qk_norm: head", name="near")
+        + block("window: 9, n_heads: 2, rope: none", name="far")
+        + block(LATENT, DEEPSEEK_MOE, name="latent"),
+        "  - {pattern: [recurrent, near, far, latent]}\n  - {template: recurrent}",
+    ),
+    "mamba2_with_alibi": spec(
+        "hybrid_alibi",
+        block(f"{MAMBA2}}}", name="recurrent") + block("window: 5", name="near") + block("", name="global"),
+        "  - {pattern: [global, recurrent, near]}",
+        embedding="  positional: alibi",
+    ),
+}
+"""Specs by name."""
