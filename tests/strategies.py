@@ -43,6 +43,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "n_predict": st.sampled_from([1, 2]),
     "head_layers": st.sampled_from([1, 2]),
     "train_loss_weight": st.sampled_from([0.1, 0.5]),
+    "max_tokens": st.integers(1, 5),
+    "loss_weight": st.sampled_from([0.5, 1.0, 2]),
     "portable": st.just(["static_cache"]),
     "vocab_size": st.just(VOCABULARY),
     "bias_max": st.sampled_from([4, 8.5]),
@@ -258,6 +260,8 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
             spec[name] = draw(some_of(fields))
     if any(pair in json.dumps(spec["layer_templates"]) + json.dumps(spec["layer_schedule"]) for pair in NOT_SAFE):
         spec.get("compatibility", {}).pop("dtype_policy", None)
+    if draw(st.integers(0, 2)) == 0:
+        spec |= phases(draw, spec)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
 
@@ -277,6 +281,22 @@ def single_sublayer(world: World, spec: Spec) -> int:
     numbered = any("override_at" in str(run) for run in spec["layer_schedule"])
     spec["layer_schedule"].insert(len(spec["layer_schedule"]) if numbered else 0, {"template": "alone"})
     return 1
+
+
+def phases(draw: Draw, spec: Spec) -> Drawn:
+    """Phases of generation, and what ends them."""
+    modes: list[Drawn] = [draw(some_of(blocks.EXECUTION_MODE)) for _ in range(draw(st.integers(1, 3)))]
+    for number, mode in enumerate(modes):
+        mode |= {"name": f"phase {number}"} | dict.fromkeys(mode.keys() & {"per_token_rationale"}, False)
+        if '"prefix_lm": true' in json.dumps(spec["layer_templates"]):
+            mode["kv_share"] = True
+    for key in ("kv_share", "visible_to_user"):
+        modes[-1].pop(key, None)
+    if len(modes) == 1:
+        return {"execution_modes": modes}
+    token = {"type": "special_token", "token": "<done>"}
+    by_token = "tokenizer_contract" in spec and draw(st.booleans())
+    return {"execution_modes": modes, "transition": token if by_token else {"type": "budget_exhausted"}}
 
 
 def hints(world: World, spec: Spec) -> Drawn:
@@ -1007,6 +1027,8 @@ def drawn_keys(spec: Spec) -> set[str]:
                     key: None if key in ("with", "override", "override_at") else part for key, part in run.items()
                 }
                 found |= {f"layer_schedule[].{path}" for path in _paths_of(opaque)}
+        elif name == "execution_modes":
+            found |= {f"{name}[].{path}" for mode in block for path in mode}
         elif isinstance(block, dict):
             found |= {f"{name}.{path}" for path in _paths_of(block)}
     return found

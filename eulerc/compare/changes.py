@@ -107,7 +107,8 @@ def changes(old: Values, new: Values) -> Iterator[Change]:
 
 def _differ(before: Any, after: Any) -> bool:
     """Whether two values are not the same; what an op does not know is off."""
-    if before in (None, False) and after in (None, False):
+    # By identity: a number of 0 is set, and equals False
+    if all(value is None or value is False for value in (before, after)):
         return False
     return bool(before != after or isinstance(before, bool) != isinstance(after, bool))
 

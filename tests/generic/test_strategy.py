@@ -142,6 +142,9 @@ def test_a_built_model_trains_decodes_and_pads_exactly(spec: Spec) -> None:
     module = built(spec)
     lm = causal_lm_class(DIRECTORY).from_pretrained(DIRECTORY, attn_implementation="eager")
     perturb(lm)
+    if getattr(lm.config, "transition_token_id", 0) is None:
+        # Its tokenizer would say
+        lm.config.transition_token_id = 3
     check_training(lm.train(), module)
     keep_all_keys(lm)
     check_decoding(lm.eval(), module)

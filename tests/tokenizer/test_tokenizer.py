@@ -340,3 +340,62 @@ def test_preparing_a_tokenizer_imports_neither_torch_nor_transformers() -> None:
     code = TRAIN_AND_HASH + "import sys; assert not {'torch', 'transformers', 'numpy'} & set(sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True)
+
+
+def with_transition(token: str, pretrained: str = "bytes", vocab_size: int = 300, **options: object) -> TokenizerFiles:
+    contract = TokenizerContract(pretrained, add_bos=False, add_eos=False, transition_token=token)
+    return prepare(contract, vocab_size, options.get("base"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pretrained", ["bytes", "byte-bpe", "./foreign"])
+def test_a_transition_token_is_one_special_token(pretrained: str, foreign: Path, tmp_path: Path) -> None:
+    files = with_transition("<think_end>", pretrained, base=foreign)
+    tokenizer = load(files, tmp_path / "out")
+    assert files.transition_token_id == tokenizer.convert_tokens_to_ids("<think_end>") < files.vocab_size <= 300
+    ids = tokenizer("hello<think_end>hello").input_ids
+    assert ids.count(files.transition_token_id) == 1
+    assert "<think_end>" not in tokenizer.decode(ids, skip_special_tokens=True)
+
+
+def test_training_leaves_room_for_a_transition_token() -> None:
+    files = with_transition("<think_end>", "byte-bpe", 400)
+    assert (files.vocab_size, files.transition_token_id) == (400, 399)
+
+
+def test_a_special_token_of_the_tokenizer_serves_as_transition_token(foreign: Path) -> None:
+    files = with_transition("<unk>", "./foreign", base=foreign)
+    assert (files.vocab_size, files.transition_token_id) == (5, 2)
+
+
+def test_a_transition_token_needs_a_row_of_its_own() -> None:
+    assert with_transition("<think_end>", vocab_size=260).transition_token_id == 259
+    with pytest.raises(TokenizerError, match=r"E0611.*260 tokens"):
+        with_transition("<think_end>", vocab_size=259)
+
+
+@pytest.mark.parametrize(
+    ("token", "pretrained", "message"),
+    [
+        ("done", "bytes", "transition.token `done` stands in ordinary text"),
+        ("hello", "./foreign", "transition.token `hello` stands in ordinary text"),
+        ("<|eos|>", "bytes", "transition.token `<|eos|>` is the eos_token too"),
+        ("<|pad|>", "byte-bpe", "transition.token `<|pad|>` is the pad_token too"),
+        (" ", "bytes", "transition.token is blank"),
+    ],
+)
+def test_a_transition_token_that_cannot_serve_is_refused(
+    token: str, pretrained: str, message: str, foreign: Path
+) -> None:
+    with pytest.raises(TokenizerError) as caught:
+        with_transition(token, pretrained, base=foreign)
+    assert (caught.value.code, caught.value.message) == ("E0612", message)
+
+
+def test_phases_need_a_token_that_ends_the_last_one(foreign: Path) -> None:
+    folder = foreign / "foreign"
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["eos_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").unlink()
+    with pytest.raises(TokenizerError, match=r"E0612.*eos_token"):
+        with_transition("<think_end>", "./foreign", base=foreign)
