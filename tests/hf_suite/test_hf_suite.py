@@ -13,7 +13,7 @@ import pytest
 
 from eulerc.api import build
 from tests.hf_suite.library_tests import prepare
-from tests.variants import VARIANTS
+from tests.variants import VARIANTS, block, spec
 from tests.variants.core import ALTERNATING
 
 HERE = Path(__file__).parent
@@ -24,6 +24,11 @@ SPECS = {
     "mixture of experts": VARIANTS["mixtral"],
     "latent attention": VARIANTS["mla_one_line"],
     "latent attention and experts": VARIANTS["deepseek_v3"].replace("repeat: 2", "repeat: 1"),
+    "shared keys and values": spec(
+        "sharing",
+        block("n_kv_heads: 2, qk_norm: head") + block("n_kv_heads: 2, qk_norm: head, kv: shared", name="taker"),
+        "  - {pattern: [block, taker]}",
+    ),
 }
 
 
@@ -52,9 +57,9 @@ def outcomes(report: Path) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SPECS)
 def test_no_model_test_of_the_library_fails(name: str, library_tests: Path, tmp_path: Path) -> None:
-    spec, directory, report = tmp_path / "spec.yaml", tmp_path / "model", tmp_path / "report.xml"
-    spec.write_text(SPECS[name])
-    build(spec, directory, tokenizer=False)
+    source, directory, report = tmp_path / "spec.yaml", tmp_path / "model", tmp_path / "report.xml"
+    source.write_text(SPECS[name])
+    build(source, directory, tokenizer=False)
     environment = os.environ | {
         "EULERC_SUITE_DIRECTORY": str(directory),
         "HF_HUB_OFFLINE": "1",
