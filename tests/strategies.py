@@ -290,6 +290,8 @@ def phases(draw: Draw, spec: Spec) -> Drawn:
         mode |= {"name": f"phase {number}"} | dict.fromkeys(mode.keys() & {"per_token_rationale"}, False)
         if '"prefix_lm": true' in json.dumps(spec["layer_templates"]):
             mode["kv_share"] = True
+        if spec["head"].get("type") == "causal_lm_mtp":
+            mode |= {"kv_share": True, "loss_weight": 1.0}
     for key in ("kv_share", "visible_to_user"):
         modes[-1].pop(key, None)
     if len(modes) == 1:

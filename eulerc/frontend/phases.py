@@ -56,6 +56,8 @@ def check_phases(phases: Phases, context: ModelContext, tokenizer: Values | None
         _check_token(phases, tokenizer, report)
     with suppress(UnreadError):
         _check_budgets(phases, context, report)
+    with suppress(UnreadError):
+        _check_prediction(phases, context, report)
 
 
 def check_views(phases: Phases, templates: tuple[Op, ...], report: Report) -> None:
@@ -197,3 +199,26 @@ def _check_budgets(phases: Phases, context: ModelContext, report: Report) -> Non
             "no room for a prompt",
             help=f"set max_seq_len above {total}, or lower the budgets",
         )
+
+
+def _check_prediction(phases: Phases, context: ModelContext, report: Report) -> None:
+    """What predicts further tokens reads the model's states in their order, and its labels all weigh the same."""
+    if context.head.value("type") != "causal_lm_mtp":
+        return
+    last = len(phases.modes) - 1
+    for number, mode in enumerate(phases.modes):
+        key = "kv_share" if number < last and not mode.value("kv_share") else "loss_weight"
+        if key == "kv_share" or mode.value("loss_weight") != 1:
+            why = {
+                "kv_share": "later phases begin anew, in rows of their own",
+                "loss_weight": "further tokens are predicted across phases",
+            }
+            report.error(
+                "E0750",
+                f"{key} {str(mode.value(key)).lower()} in a model that predicts further tokens",
+                mode.where(key),
+                why[key],
+                secondary=((context.head.where("type"), "predicts further tokens"),),
+                help=f"set {key} to {'true' if key == 'kv_share' else '1.0'}, or head.type to causal_lm",
+            )
+            return
