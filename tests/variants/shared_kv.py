@@ -19,7 +19,7 @@ VARIANTS = {
             name="late_local",
         )
         + block("head_dim: 24, n_kv_heads: 1, prefix_lm: true, kv: shared, n_heads: 2", "type: mlp", name="late_full"),
-        "  - {pattern: [local, local, full]}\n  - {pattern: [late_local, late_full, late_local, full, late_full]}",
+        "  - {pattern: [local, local, full, late_local]}\n  - {pattern: [full, late_local, late_full, late_local]}",
     ),
     # Kinds of one layer type: a rope of neighbouring pairs on a part of the head, and none; a window with gaps beside
     "shared_kv_groups": spec(

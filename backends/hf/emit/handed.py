@@ -50,11 +50,12 @@ def groups(model: Model) -> dict[str, list[str]]:
 
 def blocks_without_cache(model: Model) -> list[str]:
     """The block types of layers that take the keys and values of earlier ones."""
-    values = [_takes_kv(layer) for layer in model.schedule]
+    values = [takes_kv(layer) for layer in model.schedule]
     return list(dict.fromkeys(block for block, takes in zip(model.blocks, values, strict=True) if takes))
 
 
-def _takes_kv(layer: Op) -> bool:
+def takes_kv(layer: Op) -> bool:
+    """Whether the mixer of a layer takes its keys and values from an earlier one."""
     taken = (value for op in layer.ops if is_mixer(op) for value in definition(op.name).takes(op))
     return any(value.name in SHARED for value in taken)
 

@@ -6,6 +6,7 @@ from eulerc.backends.hf.emit.candidates import candidate_generator
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import head_lines, head_member, head_ops
+from eulerc.backends.hf.emit.late_layers import has_late_layers
 from eulerc.backends.hf.emit.model_class import inputs, prefix_docstring
 from eulerc.backends.hf.emit.phases import generation_classes, predicting, views, weighted_loss
 from eulerc.backends.hf.emit.prediction import prediction_loss, prediction_methods
@@ -93,6 +94,8 @@ def _run_model(emitter: Emitter, model: Model) -> None:
     with emitter.indent("outputs = self.model("):
         for name in (*(parameter.split(":")[0] for parameter in inputs(model)), "use_cache"):
             emitter.line(f"{name}={name},")
+        if has_late_layers(model):
+            emitter.line("logits_to_keep=logits_to_keep,")
         if model.routed:
             emitter.line("output_router_logits=output_router_logits,")
         emitter.line("**kwargs,")

@@ -9,6 +9,14 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import METHODS, base_ops, lines, member
 from eulerc.backends.hf.emit.handed import labels_of
 from eulerc.backends.hf.emit.init_weights import init_weights
+from eulerc.backends.hf.emit.late_layers import (
+    PARAMETER,
+    first_late_layer,
+    has_late_layers,
+    skip,
+    skipping,
+    skipping_method,
+)
 from eulerc.backends.hf.emit.masks import masks, position_biases
 from eulerc.ir.numbers import of_norm, tensor_plan
 
@@ -103,6 +111,7 @@ def model_class(model: Model) -> str:
         _model_constructor(emitter, model)
         if model.alibi and model.mtp is None:
             position_biases(emitter, model)
+        skipping_method(emitter, model)
         emitter.line()
         emitter.line("@merge_with_config_defaults")
         emitter.line("@capture_outputs")
@@ -112,6 +121,8 @@ def model_class(model: Model) -> str:
             for parameter in inputs(model):
                 emitter.line(f"{parameter},")
             emitter.line("use_cache: bool | None = None,")
+            if has_late_layers(model):
+                emitter.line(f"{PARAMETER},")
             emitter.line("**kwargs: Unpack[TransformersKwargs],")
         with emitter.indent(f") -> {output}:"):
             prefix_docstring(emitter, model)
@@ -158,6 +169,7 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
             emitter.line(
                 "self.mask_labels = [mask_label(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
             )
+        first_late_layer(emitter, model)
         emitter.line("self.gradient_checkpointing = False")
         emitter.line()
         emitter.line("# Initialize weights and apply final processing")
@@ -275,6 +287,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
             emitter.line("# No layer keeps keys: the cache of the first one counts tokens by keys of no width")
             emitter.line("no_keys = inputs_embeds.new_empty(inputs_embeds.shape[0], 1, inputs_embeds.shape[1], 0)")
             emitter.line("past_key_values.update(no_keys, no_keys, layer_idx=0)")
+    skipping(emitter, model)
     emitter.line()
     if model.integrates:
         _pieces(emitter, model, labels)
@@ -282,9 +295,15 @@ def _loop(emitter: Emitter, model: Model) -> None:
     header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
     if model.shares_modules:
         header = "for layer_idx, module_idx in enumerate(self.config.module_indices):"
-    elif (model.has_layer_types and not model.timeless) or labels is not None or any(labels_by_key.values()):
+    elif (
+        (model.has_layer_types and not model.timeless)
+        or labels is not None
+        or any(labels_by_key.values())
+        or has_late_layers(model)
+    ):
         header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
     with emitter.indent(header):
+        skip(emitter, model)
         _call(emitter, model, "self.layers[module_idx]" if model.shares_modules else "decoder_layer", labels)
     emitter.line()
 
