@@ -47,6 +47,7 @@ def keys() -> dict[str, Field]:
             found.update(_paths(axis if kind.block is None else f"{axis}.{kind.block}", kind.fields))
     found.update(_paths("norm", blocks.NORM_WIRING))
     found.update(_paths("residual", blocks.RESIDUAL))
+    found.update(_paths("shape_change", definition("shape_change").fields))
     found.update(_paths("layer_schedule[]", blocks.ENTRY))
     found.update(_paths("execution_modes[]", blocks.EXECUTION_MODE))
     return found
@@ -103,6 +104,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
     found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
     found["execution_modes"] = dict(blocks.EXECUTION_MODE)
     found["norm"] = dict(blocks.NORM_WIRING)
+    found["shape_change"] = dict(definition("shape_change").fields)
     for axis in AXES:
         for word, kind in by_axis(axis).items():
             if kind.fields:
@@ -227,6 +229,7 @@ def json_schema() -> dict[str, Any]:
             "params": {"type": "object"},
             **{axis: _axis_schema(axis) for axis in AXES},
             "residual": object_schema(blocks.RESIDUAL),
+            "shape_change": object_schema(definition("shape_change").fields),
         },
         "required": ["mixer", "ffn"],
         "additionalProperties": False,

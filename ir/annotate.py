@@ -3,6 +3,7 @@
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Module, Op, StateType
 from eulerc.ir.definition import definition
+from eulerc.ir.numbers import STREAM_RANK, last_dim
 from eulerc.ir.starting import model_init
 from eulerc.ir.tensors import Init
 
@@ -15,7 +16,8 @@ def op_notes(module: Module) -> dict[int, str]:
     for op in module.model.walk():
         if op.name in ("model", "template", "graph"):
             continue
-        text = _note(completed(op), int(spec["d_model"]), std)
+        reads_stream = op.operands and len(op.operands[0].type.dims) == STREAM_RANK
+        text = _note(completed(op), last_dim(op.operands[0]) if reads_stream else int(spec["d_model"]), std)
         if text:
             found[id(op)] = text
     return found

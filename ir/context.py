@@ -96,6 +96,7 @@ class ModelContext:
     layered_safe: bool = False
     """Whether norms and routers are float32 whatever the model's dtype."""
     used: set[str] = field(factory=set)
+    width: int | None = None
 
     def number(self, key: str) -> Any:
         """A model-wide value; sizes come as named dimensions. Remembers that the key has been used."""
@@ -110,8 +111,9 @@ class ModelContext:
         return self.hints.value(key)
 
     @property
-    def d_model(self) -> Dim:
-        return Dim("d", self.model.get("d_model"))
+    def d_model(self) -> int:
+        """The width of the stream, a named size; that which a layer reads, if it is another one."""
+        return Dim("d", self.model.get("d_model")) if self.width is None else self.width
 
     @property
     def positional(self) -> str:

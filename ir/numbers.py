@@ -9,13 +9,16 @@ from typing import Any
 from attrs import evolve
 
 from eulerc.ir.attention_options import NESTED_NORMS
-from eulerc.ir.core import Module, Op, StateType, Symbol
+from eulerc.ir.core import Module, Op, StateType, Symbol, Value
 from eulerc.ir.definition import definition, definitions, is_mixer
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
 from eulerc.ir.prediction import NORMS, placed_ops, predicting_template, prediction
 from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
+
+STREAM_RANK = 3
+"""Dims of the stream: batch, time, width."""
 
 OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "mtp")}
 """Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
@@ -87,13 +90,30 @@ def block_types(module: Module) -> list[str]:
     return [blocks[str(template.symbol)] for template in schedule(module)]
 
 
+def stream_width(template: Op) -> int:
+    """The width of the stream that a layer reads."""
+    assert template.body is not None
+    return last_dim(template.body.arguments[0])
+
+
+def last_dim(value: Value) -> int:
+    return int(value.type.dims[-1])
+
+
+def final_width(module: Module) -> int:
+    """The width of the stream behind the layers."""
+    return last_dim(layered(module.one("graph"))[-1].results[0])
+
+
+def changes_width(module: Module) -> bool:
+    """Whether the stream is not as wide everywhere as at first."""
+    widths = {stream_width(template) for template in schedule(module)} | {final_width(module)}
+    return widths != {int(module.one("spec")["d_model"])}
+
+
 def config_fields(module: Module) -> dict[str, Any]:
     """`fields` that hold for the whole model, and `per_layer` for the numbers that differ between layers."""
-    layers = [_fields_of(template) for template in schedule(module)]
-    if any("window_dilation" in fields for fields in layers):
-        # Where there are no gaps every token counts
-        layers = [{"window_dilation": 1, **fields} for fields in layers]
-    layers = [_without_shared_prefix(fields, layers) for fields in layers]
+    layers = _fields_by_layer(module)
     names = sorted({name for fields in layers for name in fields})
     shared: dict[str, Any] = {}
     differing: dict[str, Any] = {}
@@ -108,6 +128,8 @@ def config_fields(module: Module) -> dict[str, Any]:
             own = own_field(op, name)
             apart = own is not None and (name in differing or shared.get(name, value) != value)
             shared[own if own is not None and apart else name] = value
+    if changes_width(module):
+        shared["embedding_size"] = int(module.one("spec")["d_model"])
     for key, field in NESTED_NORMS.items():
         if all(_shares_eps(template, key) for template in schedule(module)):
             shared.pop(field, None)
@@ -115,6 +137,19 @@ def config_fields(module: Module) -> dict[str, Any]:
     if mtp is None:
         return {"fields": shared, "per_layer": differing}
     return {"fields": shared, "per_layer": differing, "mtp": _mtp_fields(module, shared, differing)}
+
+
+def _fields_by_layer(module: Module) -> list[dict[str, Any]]:
+    """The numbers of every layer that runs."""
+    layers = [_fields_of(template) for template in schedule(module)]
+    if any("window_dilation" in fields for fields in layers):
+        # Where there are no gaps every token counts
+        layers = [{"window_dilation": 1, **fields} for fields in layers]
+    layers = [_without_shared_prefix(fields, layers) for fields in layers]
+    if changes_width(module):
+        widths = map(stream_width, schedule(module))
+        layers = [{**fields, "stream_size": width} for fields, width in zip(layers, widths, strict=True)]
+    return layers
 
 
 def _mtp_fields(module: Module, shared: dict[str, Any], differing: dict[str, Any]) -> dict[str, Any]:
@@ -234,6 +269,8 @@ def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterato
 
 
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
+    if op.operands and len(op.operands[0].type.dims) == STREAM_RANK:
+        width = last_dim(op.operands[0])
     for tensor in definition(op.name).tensors(op, width, std):
         shape = tuple(int(size) for size in tensor.shape)
         yield TensorPlan(

@@ -7,7 +7,7 @@ from typing import Any
 
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
-from eulerc.ir.numbers import distinct_layers, grows, head_start, schedule, tensor_plan
+from eulerc.ir.numbers import STREAM_RANK, distinct_layers, grows, head_start, last_dim, schedule, tensor_plan
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import working_ops
 
@@ -136,7 +136,12 @@ def _costs(module: Module, predicting: bool = False) -> list[Cost]:
         start = head_start(module.one("graph"))
         before, head = module.one("graph").ops[:start], module.one("graph").ops[start:]
         ops += [op for op in before if op.name == "project"] + mtp["depth"] * [*working_ops(module), *head]
-    return [definition(op.name).cost(op, width) for op in ops]
+    return [definition(op.name).cost(op, _width_read(op, width)) for op in ops]
+
+
+def _width_read(op: Op, first: int) -> int:
+    """The width of the stream that an op reads; that of the embedding for what reads none."""
+    return last_dim(op.operands[0]) if op.operands and len(op.operands[0].type.dims) == STREAM_RANK else first
 
 
 def executed_flops(module: Module, length: int, predicting: bool = False) -> int:

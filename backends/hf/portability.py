@@ -77,6 +77,9 @@ RULES: dict[str, Rule] = {
         "keys and values of an earlier layer",
         _both(RESTRICTED, "the engine caches them for every layer that reads them"),
     ),
+    "stream_width": Rule(
+        "a stream that changes its width", _both(NO, "the engine's layers and its head have one width")
+    ),
     "latent": Rule(
         "latent attention",
         {

@@ -379,7 +379,7 @@ ENTRY: dict[str, Field] = {
     ),
 }
 
-TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual")
+TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "shape_change")
 
 TOP_LEVEL: dict[str, str] = {
     "schema_version": "version of the language: 1",

@@ -20,6 +20,7 @@ from eulerc.frontend.prediction import check_beside, check_template, head_templa
 from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
+from eulerc.frontend.widths import check_last_width
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
@@ -69,7 +70,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     laid = schedule_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
-    instances = templates.instances_of(laid.distinct, laid.runs)
+    widths = templates.widths(laid, report)
+    instances = templates.instances_of(laid.distinct, widths.before)
     names = [instances[module] for module in laid.modules]
     mtp = prediction_of(context.head, templates, laid.layers, report)
     templates.check_unused({layer.template for layer in laid.layers} | head_templates(context.head))
@@ -79,11 +81,12 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     layers = [None if name is None else templates.op(name) for name in names]
     check_order([layer for layer in layers if layer is not None], report)
     check_sources([layer for layer in layers if layer is not None], report)
-    check_runs(laid, layers, report)
+    check_runs(laid, layers, context.head, report)
     if mtp is not None:
         known = [layer for layer in layers if layer is not None]
         check_template(templates.op(str(mtp["head_template"])), known, context.head, report)
         check_beside(read.phases, context.head, report)
+    check_last_width(widths.last, [layer for layer in layers if layer is not None], context, report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)

@@ -13,10 +13,12 @@ from eulerc.frontend import blocks, tree
 from eulerc.frontend.branches import check_inputs, parallel_ffn
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import is_expression, mentions_layer, names_in, resolve
+from eulerc.frontend.layout import Schedule
 from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
 from eulerc.frontend.sublayers import check_sublayers
+from eulerc.frontend.widths import Widths, stream_widths
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
@@ -35,6 +37,7 @@ class Templates:
         self._variants: dict[str, list[str]] = {}
         self._mentions_layer: dict[int, bool] = {}
         self._layer_count = 0
+        self._widths: Mapping[int, int] = {}
         self.names = None if node is None else self._collect(node)
         """What the schedule may call templates, sound or not; None if nobody knows."""
 
@@ -74,9 +77,28 @@ class Templates:
                     )
                 self._lower(name, Layer(0, name, body.span), body, "no layer")
 
-    def instances_of(self, layers: list[Layer], count: int) -> list[str | None]:
-        """The name of the instance for every layer; None where it has errors. `count` layers run in all."""
-        self._layer_count = count
+    def widths(self, laid: Schedule, report: Report) -> Widths:
+        """The width of the stream that every layer reads."""
+        self._layer_count = laid.runs
+        try:
+            return stream_widths(laid, int(self.context.d_model), self._width_behind, report)
+        except UnreadError:
+            return Widths({}, 1)
+
+    def _width_behind(self, layer: Layer) -> int | None:
+        """The width that a layer gives the stream, if any; what is wrong with it is told where the layer is read."""
+        body = self.bodies.get(layer.template)
+        if body is None or not any(node.entry("shape_change") for node in (body, *layer.overrides)):
+            return None
+        resolved = self._resolved(layer.template, layer, body)
+        change = resolved.get("shape_change") if isinstance(resolved, tree.Mapping) else None
+        width = change.get("d_out") if isinstance(change, tree.Mapping) else None
+        value = width.value if isinstance(width, tree.Scalar) else None
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+
+    def instances_of(self, layers: list[Layer], widths: Mapping[int, int]) -> list[str | None]:
+        """The name of the instance for every layer; None where it has errors. `widths` is that of `Widths`."""
+        self._widths = widths
         groups: dict[Any, list[Layer]] = {}
         for layer in layers:
             if layer.template in self.bodies:
@@ -103,7 +125,9 @@ class Templates:
         """What makes two layers the same: template, parameters, overrides, and the index where anything reads it."""
         nodes = (self.bodies[layer.template], layer.parameters, *layer.overrides)
         by_layer = any(self._by_layer(node) for node in nodes if node is not None)
-        return layer.template, id(layer.parameters), tuple(map(id, layer.overrides)), layer.index if by_layer else None
+        width = self._widths.get(id(layer))
+        index = layer.index if by_layer else None
+        return layer.template, id(layer.parameters), tuple(map(id, layer.overrides)), index, width
 
     def _by_layer(self, node: tree.Mapping) -> bool:
         if id(node) not in self._mentions_layer:
@@ -113,7 +137,7 @@ class Templates:
     def _named(self, name: str, op: Op) -> str:
         variants = self._variants.setdefault(name, [])
         for known in variants:
-            if self.instances[known].body == op.body:
+            if evolve(self.instances[known], symbol=op.symbol) == op:
                 return known
         unique = name if not variants else f"{name}__{len(variants) + 1}"
         variants.append(unique)
@@ -122,18 +146,31 @@ class Templates:
 
     def _lower(self, name: str, layer: Layer, body: tree.Mapping, where: str) -> Op | None:
         before = len(self.reader.diagnostics.items)
+        resolved = self._resolved(name, layer, body)
+        if not isinstance(resolved, tree.Mapping):
+            return None
+        report = Report(self.reader.diagnostics, (f"in template {name}, used by {where}",))
+        width = self._own_width(layer)
+        context = evolve(self.context, width=width)
+        ops = TemplateReader(self.reader, context, report, f"layer_templates.{name}").ops(resolved)
+        failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
+        if failed or ops is None:
+            return None
+        return Op("template", symbol=name, attributes={"width": width}, body=Block(ops=ops), span=body.span)
+
+    def _own_width(self, layer: Layer) -> int | None:
+        """The width of the stream that a layer reads, where it is not d_model."""
+        width = self._widths.get(id(layer))
+        return None if self.context.model.is_unread("d_model") or width == int(self.context.d_model) else width
+
+    def _resolved(self, name: str, layer: Layer, body: tree.Mapping) -> tree.Node:
+        """A template's body in one layer, with overrides, parameters and `${...}` put in."""
         environment = self._environment(name, body, layer)
         merged = tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span)
         for override in layer.overrides:
             merged = tree.merge(merged, placed(override))
         self._refuse_params(merged)
-        resolved = resolve(merged, environment, self.reader.diagnostics)
-        if not isinstance(resolved, tree.Mapping):
-            return None
-        report = Report(self.reader.diagnostics, (f"in template {name}, used by {where}",))
-        ops = TemplateReader(self.reader, self.context, report, f"layer_templates.{name}").ops(resolved)
-        failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
-        return None if failed or ops is None else Op("template", symbol=name, body=Block(ops=ops), span=body.span)
+        return resolve(merged, environment, self.reader.diagnostics)
 
     def _refuse_params(self, merged: tree.Mapping) -> None:
         entry = merged.entry("params")
@@ -259,7 +296,12 @@ class TemplateReader:
         check_norms(self.report, places, ops)
         if ops[1].name == "ffn.parallel":
             check_inputs(self.report, ops[1], place_of_ffn(ops))
-        return ops
+        if "shape_change" not in nodes:
+            return ops
+        kind = definition("shape_change")
+        values = self.reader.block(nodes["shape_change"], kind.fields, f"{self.path}.shape_change", body.span)
+        change = self.lowered(kind, values)
+        return None if change is None else (*ops, change)
 
     def norm(self, place: str, node: tree.Node) -> Op | None:
         """The norm of all sublayers, or of the one that `place` names."""

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import LAYERED, evaluations, layered
-from eulerc.ir.numbers import module_indices, schedule
+from eulerc.ir.numbers import last_dim, module_indices, schedule, stream_width
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import blocks_of, predicting_template
 from eulerc.ir.starting import model_init
@@ -157,8 +157,13 @@ def _kind(index: int, group: list[Op], depth: tuple[int, ...], module: Module) -
         body=_merged(bodies),
         parameters=_extent([sum(one) for one in counts]),
         counts=tuple(_extent(twins) for twins in zip(*counts, strict=True)),
-        hidden_size=number(module.one("spec")["d_model"]),
+        hidden_size=_widths([stream_width(template) for template in group]),
     )
+
+
+def _widths(widths: Sequence[int]) -> str:
+    low, high = number(min(widths)), number(max(widths))
+    return low if low == high else f"{low} to {high}"
 
 
 def _extent(counts: Sequence[int]) -> str:
@@ -204,7 +209,8 @@ def _range(values: list[Any]) -> Any:
 def _parameters(op: Op, module: Module) -> int:
     """Parameters of one op."""
     spec = module.one("spec")
-    tensors = definition(op.name).tensors(op, spec["d_model"], model_init(spec))
+    width = last_dim(op.operands[0]) if op.operands else spec["d_model"]
+    tensors = definition(op.name).tensors(op, width, model_init(spec))
     return sum(prod(map(int, tensor.shape)) for tensor in tensors if not tensor.buffer)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from attrs import evolve
+
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, TensorType
 from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
@@ -294,11 +296,17 @@ class Stack(_Elementwise):
     """The layers, one after the other, by the names of their templates.
 
     `modules` numbers their modules in the whole model, where layers share some; None where each has one of its own.
+    `width` is that of the stream behind them, where it is another one than before.
     """
 
     name = "stack"
     portable = True
-    implicit = {"modules": None}
+    implicit = {"modules": None, "width": None}
+
+    @classmethod
+    def result_types(cls, op: Op, operands: tuple[TensorType, ...]) -> tuple[TensorType, ...]:
+        (stream,) = operands
+        return operands if op["width"] is None else (evolve(stream, dims=(*stream.dims[:-1], op["width"])),)
 
 
 @register
@@ -325,6 +333,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
         "dropout": 0.0,
     },
     "schedule": {"modules": None, "integrators": []},
+    "template": {"width": None},
     "class": {"init": {}, "parts": []},
     "head": {
         "bias": False,

@@ -6,12 +6,13 @@ a parallel block gets its norm twice, a factor of 1 is multiplied; `simplify` ta
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from struct import pack, unpack
 
 from attrs import evolve, frozen
 
 from eulerc.ir.compact import completed
-from eulerc.ir.core import Attribute, Block, Module, Op, TensorType, Value
+from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import pieces
 from eulerc.ir.norms import without_sublayer
@@ -61,18 +62,21 @@ def expand(module: Module) -> Module:
     d_model = module.one("spec")["d_model"]
     templates = tuple(_template(op, d_model) for op in module.all("template"))
     carried = tuple(op for op in module.model.ops if op.name in CARRIED)
-    body = (*carried, *templates, _graph(module), *_prediction(module))
+    widths = {str(op.symbol): op.ops[-1].operands[0].type.dims[-1] for op in templates}
+    body = (*carried, *templates, _graph(module, widths), *_prediction(module))
     return Module("layers", evolve(module.model, body=Block(ops=body)))
 
 
 def _template(template: Op, d_model: int) -> Op:
-    stream = Value("hidden_states", TensorType(("b", "t", d_model)))
+    stream = Value("hidden_states", TensorType(("b", "t", template["width"] or d_model)))
     builder = GraphBuilder(stream)
     layer = _Layer(template)
     wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
     result = wire(builder, stream)
     if layer.wiring["layer_scalar"]:
         result = builder.add(Op("layer_scalar"), (result,), "scaled", module="layer_scalar")
+    for change in (op for op in template.ops if op.name == "shape_change"):
+        result = builder.add(change, (result,), "projected", module="shape_change")
     return evolve(template, body=builder.block(result))
 
 
@@ -211,18 +215,25 @@ class _Sublayer:
     after: str
 
 
-def _graph(module: Module) -> Op:
+def _graph(module: Module, widths: Mapping[str, Extent]) -> Op:
+    """From token ids to logits; `widths` has that of the stream behind each template."""
     spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
     builder = GraphBuilder(Value("input_ids", TensorType(("b", "t"), "int64")))
     stream = _embed(builder, spec, embedding)
     for op in pieces(module.one("schedule")):
-        stream = builder.add(op, (stream,), "hidden_states")
+        stream = builder.add(_widening(op, stream, widths), (stream,), "hidden_states")
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
     for transform in (op for op in head.ops if op.name == "head_transform"):
         stream = builder.add(transform, (stream,), "transformed", module="head")
     stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
     return Op("graph", body=builder.block(_logits(builder, stream, module)))
+
+
+def _widening(op: Op, stream: Value, widths: Mapping[str, Extent]) -> Op:
+    """An op that runs layers, with the width that they make the stream."""
+    last = widths[str(op["schedule"][-1])]
+    return op if op.name != "stack" or last == stream.type.dims[-1] else op.replacing(width=int(last))
 
 
 def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:

@@ -588,8 +588,20 @@ CASES = (
         arguments=lambda facts: {},
     ),
     *(
-        Case("gain", name, states_input, arguments=lambda facts: {})
-        for name in ("ChannelGain", "ChannelAffine", "LayerScalar")
+        Case("gain", name, states_input, dropped=lambda facts: {"layer_idx"})
+        for name in ("ChannelGain", "ChannelAffine")
+    ),
+    Case("gain", "LayerScalar", states_input, arguments=lambda facts: {}),
+    *(
+        Case(
+            "shape_change",
+            name,
+            states_input,
+            dropped=lambda facts: {"layer_idx"},
+            config=lambda facts: {"output_size": 24},
+            differing={"output_size": 40},
+        )
+        for name in ("LinearShapeChange", "MLPShapeChange")
     ),
     Case(
         "rotary_embedding",

@@ -18,7 +18,7 @@ from eulerc.backends.hf.build import Options, text_files
 from eulerc.backends.hf.tokenizer import TokenizerError
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.frontend import blocks
-from eulerc.ir.definition import by_axis
+from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Kind, ListOf, Number, Text
 from eulerc.ir.numbers import tensor_plan
 from eulerc.reference import BLOCKS
@@ -161,6 +161,7 @@ VALUES: dict[str, list[Any]] = {
     "override_at": [[{"layers": "1", "attention": {"window": 5}}]],
     "layers": [4, 2],
     "share": ["one"],
+    "d_out": [32, 64, 96],
     "loop": [
         {"times": 3, "body": [{"template": "block"}]},
         {"times": 2, "body": [{"template": "other"}]},
@@ -325,6 +326,9 @@ def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
     for block, place, found in places:
         for name, field in found.items():
             yield (block, name), (*place, name), name, field, {}
+    for name, field in definition("shape_change").fields.items():
+        changing = {(*TEMPLATE, "shape_change"): {"d_out": 48}, ("head", "tie_weights"): False}
+        yield ("shape_change", name), (*TEMPLATE, "shape_change", name), name, field, changing
     yield ("transition", "type"), ("transition", "type"), "transition type", blocks.TRANSITION["type"], {}
     yield (
         ("residual", "type"),

@@ -22,8 +22,9 @@ VARIANTS: dict[str, str] = {
         block(f"mla: {{{SIZES}}}, {GLM_INDEXER}, rope: {{interleaved: true}}", name="choosing")
         + block(f"mla: {{{SIZES}}}, indexer: shared, rope: {{interleaved: true}}", name="sharing")
         + block("differential: {}, rope: {interleaved: true}", name="differing")
-        + block("mixture: {experts: 4, top_k: 2, recorded: 2}, n_kv_heads: 2, window: 6, rope: none", name="routed"),
-        "  - loop: {times: 2, body: [{pattern: [choosing, sharing, differing, routed]}]}\n"
+        + block("mixture: {experts: 4, top_k: 2, recorded: 2}, n_kv_heads: 2, window: 6, rope: none", name="routed")
+        + "  scanning:\n    mixer: {type: mamba, mamba: {d_state: 8, chunk_size: 8}}\n    ffn: {type: none}\n",
+        "  - loop: {times: 2, body: [{pattern: [choosing, sharing, differing, routed, scanning]}]}\n"
         "  - {template: routed, override: {residual: {scaling: 0.5}}}",
     ),
     "integrated": spec(

@@ -8,9 +8,10 @@ from transformers import PreTrainedConfig
 class ChannelGain(nn.Module):
     """A trained factor for every channel (Doge)."""
 
-    def __init__(self, config: PreTrainedConfig) -> None:
+    def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
+        sizes = config.per_layer_config[layer_idx]
+        self.weight = nn.Parameter(torch.ones(sizes.hidden_size))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.weight * hidden_states
@@ -19,10 +20,11 @@ class ChannelGain(nn.Module):
 class ChannelAffine(nn.Module):
     """A trained bias and then a trained factor for every channel (ZAYA)."""
 
-    def __init__(self, config: PreTrainedConfig) -> None:
+    def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(config.hidden_size))
-        self.bias = nn.Parameter(torch.zeros(config.hidden_size))
+        sizes = config.per_layer_config[layer_idx]
+        self.weight = nn.Parameter(torch.ones(sizes.hidden_size))
+        self.bias = nn.Parameter(torch.zeros(sizes.hidden_size))
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return (hidden_states + self.bias) * self.weight

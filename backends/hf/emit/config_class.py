@@ -7,12 +7,13 @@ from typing import Any
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import ABSOLUTE, Model
 from eulerc.backends.hf.emit.handed import groups, sharing_modes
-from eulerc.backends.hf.emit.lists import indices, schedule_expression
+from eulerc.backends.hf.emit.lists import indices, listed
 from eulerc.backends.hf.emit.phases import config_modes
 from eulerc.backends.hf.emit.prediction import mtp_config_method, mtp_values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import evaluations
+from eulerc.ir.numbers import final_width
 from eulerc.ir.ops.integrate import STAGES
 
 DOCS: dict[str, tuple[str, str]] = {
@@ -119,6 +120,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "feedforward_skip_multiplier": ("float", "Factor on what the output of a feed-forward network is added to."),
     "embedding_multiplier": ("float", "Factor on the embedding."),
     "embedding_size": ("int", "Width of the token embedding."),
+    "stream_size": ("int", "Width of the residual stream that a layer reads."),
+    "output_size": ("int", "Width of the residual stream behind a layer that changes it."),
     "unpadded_vocab_size": ("int", "Tokens that have logits."),
     "head_act": ("str", "Activation before the vocabulary."),
     "head_norm_eps": ("float", "Added to the variance in the norm before the vocabulary."),
@@ -179,7 +182,7 @@ def documentation(name: str) -> tuple[str, str] | None:
 def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str, Any]:
     """The fields of the config class in order, with this model's values."""
     spec, fields = model.spec, model.numbers["fields"]
-    values: dict[str, Any] = {"vocab_size": spec["vocab_size"], "hidden_size": spec["d_model"]}
+    values: dict[str, Any] = {"vocab_size": spec["vocab_size"], "hidden_size": final_width(model.module)}
     of_branches = sorted(name for name in fields if name not in DOCS and documentation(name) is not None)
     values |= {name: fields[name] for name in (*DOCS, *of_branches) if name in fields and name != "hidden_dropout"}
     values["num_hidden_layers"] = len(model.schedule)
@@ -424,10 +427,10 @@ def _post_init(emitter: Emitter, model: Model) -> None:
         for name, names in lists.items():
             with emitter.indent(f"if self.{name} is None:"):
                 if model.shares_modules:
-                    emitter.line(f"modules = {schedule_expression(model.by_module(names))}")
+                    listed(emitter, "modules = ", model.by_module(names))
                     emitter.line(f"self.{name} = [modules[module_idx] for module_idx in self.module_indices]")
                 else:
-                    emitter.line(f"schedule = {schedule_expression(names)}")
+                    listed(emitter, "schedule = ", names)
                     _cycled(emitter, name)
         if "mtp_layer_types" in values:
             with emitter.indent("if self.mtp_layer_types is None:"):

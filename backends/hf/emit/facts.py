@@ -18,6 +18,7 @@ from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
     CONV,
     block_types,
+    changes_width,
     config_fields,
     distinct_layers,
     grows,
@@ -454,6 +455,15 @@ class Model:
             return next(iter(tables.values()))
         return {label: tables[name] for label, name in self.rope_labels.items()}
 
+    @cached_property
+    def changes_width(self) -> bool:
+        return changes_width(self.module)
+
+    @cached_property
+    def outer_classes(self) -> set[str]:
+        """The classes of the modules outside the layers."""
+        return {str(op.get("class")) for op in self.graph.ops}
+
     def keeps_layer_idx(self, class_op: Op) -> bool:
         """Whether a class reads a number that differs between layers, or is told its layer for the cache.
 
@@ -462,6 +472,8 @@ class Model:
         if "self.layer_idx" in component_source(class_op["component"]):
             return True
         group = self.mixtures if str(class_op.symbol) in self.mixtures else {str(class_op.symbol): class_op}
+        if self.changes_width and any(_reads_width(op["component"]) for op in group.values()):
+            return True
         return any(self.differing.intersection(_sizes_read(op["component"])) for op in group.values())
 
     @cached_property
@@ -477,6 +489,11 @@ def part_names(op: Op) -> dict[str, str]:
     """The classes that come with a class: named after it."""
     own = str(op.symbol).removesuffix("Attention")
     return {part: f"{own}{part}" for part in op.get("parts", ())}
+
+
+@cache
+def _reads_width(component: str) -> bool:
+    return re.search(r"\b(config|sizes)\.hidden_size\b", component_source(component)) is not None
 
 
 @cache

@@ -25,6 +25,8 @@ def adjusted(model: Model, item: Any) -> str:
             text = re.sub(
                 rf"(config|sizes)\.{own}", f"{'sizes' if field in model.differing else 'config'}.{field}", text
             )
+    if model.changes_width and item.name not in model.outer_classes:
+        text = with_own_width(text)
     text = re.sub(r"\n +(softcap|sliding_window|s_aux)=None,", "", text)
     if text.count("self.config") == 1 and "dynamic_rope_update" not in text:
         text = text.replace("        self.config = config\n", "")
@@ -33,6 +35,17 @@ def adjusted(model: Model, item: Any) -> str:
             "config,\n                layer_idx,\n", "config,\n"
         )
     return text
+
+
+SIZES = "sizes = config.per_layer_config[layer_idx]"
+
+
+def with_own_width(text: str) -> str:
+    """A class of a layer, the stream being as wide as that layer reads it."""
+    if "config.hidden_size" not in text:
+        return text
+    text = text.replace("config.hidden_size", "sizes.stream_size")
+    return text if SIZES in text else text.replace("super().__init__()\n", f"super().__init__()\n        {SIZES}\n", 1)
 
 
 def norm_field(model: Model, name: str, key: str) -> str:

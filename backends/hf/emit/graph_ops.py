@@ -21,7 +21,10 @@ def norm_arguments(op: Op, model: Model) -> str:
     sizes = {name: field.config for name, field in definition(op.name).fields.items() if field.role == "size"}
     arguments = {**sizes, "eps": op.get("config", sizes["eps"])}
     numbers = [f"{name}={_number(op, str(field), model)}" for name, field in arguments.items()]
-    return ", ".join(["config.hidden_size", *numbers])
+    width = "config.hidden_size"
+    if model.changes_width and op.get("module") != "norm":
+        width = "config.embedding_size" if op.get("module") == "embed_norm" else "sizes.stream_size"
+    return ", ".join([width, *numbers])
 
 
 def _number(op: Op, name: str, model: Model) -> str:
@@ -46,13 +49,18 @@ def embedding_width(model: Model) -> str:
     return "config.embedding_size" if "embedding_size" in model.numbers["fields"] else "config.hidden_size"
 
 
+def first_width(model: Model) -> str:
+    """The field of the stream's width before the layers."""
+    return "config.embedding_size" if model.changes_width else "config.hidden_size"
+
+
 def member(model: Model, op: Op) -> str | None:
     """The line of the constructor that an op needs, the layers aside."""
     if op.name == "embed":
         return f"self.embed_tokens = nn.Embedding(config.vocab_size, {embedding_width(model)})"
     if op.name == "embed_positions":
         rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
-        return f"self.embed_positions = nn.Embedding({rows}, config.hidden_size)"
+        return f"self.embed_positions = nn.Embedding({rows}, {first_width(model)})"
     if op.name == "project":
         return f"self.project_in = nn.Linear({embedding_width(model)}, config.hidden_size, bias=False)"
     if op.name == "scale":
@@ -76,7 +84,7 @@ def head_member(model: Model, op: Op) -> str | None:
     return None
 
 
-def lines(op: Op) -> list[str]:
+def lines(model: Model, op: Op) -> list[str]:
     """What an op does to `hidden_states` in the base model."""
     if op.name == "scale" and op["round"]:
         return [
@@ -92,7 +100,7 @@ def lines(op: Op) -> list[str]:
     if op.name == "add_sinusoids":
         ids = "position_ids + self.config.position_offset" if op["offset"] else "position_ids"
         return [
-            f"positions = {SINUSOIDS[op['wavelengths']]}({ids}, self.config.hidden_size)",
+            f"positions = {SINUSOIDS[op['wavelengths']]}({ids}, self.{first_width(model)})",
             "hidden_states = hidden_states + positions.to(hidden_states.dtype)",
         ]
     if op.name == "dropout":

@@ -8,8 +8,20 @@ from itertools import groupby
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.ir.rolling import Leaf, Rolled, roll
 
+INDENT = 12
+"""Where such lines begin."""
+
 FEW = 3
 """Shorter stretches of consecutive numbers are written out."""
+
+
+def listed(emitter: Emitter, head: str, names: list[str]) -> None:
+    """A line that sets a list of names; several where its shortest form is too long for one."""
+    expression = schedule_expression(names)
+    if len(head) + len(expression) <= WIDTH - INDENT:
+        emitter.line(head + expression)
+    else:
+        emitter.literal(head, names)
 
 
 def schedule_expression(names: list[str]) -> str:
@@ -45,7 +57,7 @@ def indices(emitter: Emitter, head: str, values: Sequence[int]) -> None:
     """A line, or several, that sets or extends a list of numbers: `head` ends in the operator."""
     texts = [str(value) for value in values]
     expression = _rolled(roll(texts), texts)
-    if len(head) + len(expression) <= WIDTH - 16:
+    if len(head) + len(expression) <= WIDTH - INDENT:
         emitter.line(head + expression)
         return
     items = [item for stretch in _stretches(values) for item in _items(stretch)]

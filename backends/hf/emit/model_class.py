@@ -246,7 +246,7 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
     emitter.line()
     emitter.line("hidden_states = inputs_embeds")
     for op in base_ops(model):
-        for line in lines(op):
+        for line in lines(model, op):
             emitter.line(line)
         if op is model.pieces[0]:
             _loop(emitter, model)

@@ -1,0 +1,108 @@
+"""The width of the stream along the layers: where it changes, and where it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from eulerc.frontend.layout import Integrator, Schedule
+from eulerc.frontend.model_rules import is_tied
+from eulerc.frontend.schedule import Layer
+from eulerc.ir.context import ModelContext, Report, UnreadError
+from eulerc.ir.core import Op
+
+
+@frozen
+class Widths:
+    """The width that every layer reads, by the layer's `id`, and the width behind the last."""
+
+    before: dict[int, int]
+    last: int
+
+
+def stream_widths(laid: Schedule, width: int, behind: Callable[[Layer], int | None], report: Report) -> Widths:
+    """Follows the stream, `width` wide at first; `behind` says what a layer makes it, None where that is nothing new.
+
+    A layer that runs several times reads one width, and an integrator gives back the width that it takes.
+    """
+    integrators = {item.first + item.count: item for item in laid.integrators}
+    before: dict[int, int] = {}
+    starts: list[int] = []
+    for place, layer in enumerate(laid.layers):
+        starts.append(width)
+        known = before.setdefault(id(layer), width)
+        if known != width:
+            report.error(
+                "E0730",
+                f"a layer that runs on a stream of {known} and on one of {width}",
+                layer.span,
+                "has one set of weights",
+                help="let the layers between its runs end at the width that they begin at",
+            )
+        width = behind(layer) or width
+        if place + 1 in integrators:
+            _check_integrator(integrators[place + 1], starts, width, report)
+    return Widths(before, width)
+
+
+def _check_integrator(item: Integrator, starts: list[int], width: int, report: Report) -> None:
+    if item.method != "discrete" and starts[item.first] != width:
+        report.error(
+            "E0731",
+            f"an integrator from a stream of {starts[item.first]} to one of {width}",
+            item.span,
+            "a state and its slope have one width",
+            help="change the width before or behind it",
+        )
+    elif item.output == "hidden" and starts[item.first] != width:
+        report.error(
+            "E0731",
+            f"a hidden state of {width} beside a stream of {starts[item.first]}",
+            item.span,
+            "is added to the stream",
+            help="change the width before or behind it, or set `output: token`",
+        )
+
+
+def _check_last_norm(last: int, template: Op, context: ModelContext, report: Report) -> None:
+    """The norm before the head, where it is that of the last layer, splits another width into groups."""
+    for norm in (op for op in template.ops if op.name == "norm.grouped_rms"):
+        if context.head.get("norm") in (None, "last") and last % int(norm["groups"]):
+            report.error(
+                "E0734",
+                f"a norm of {int(norm['groups'])} groups on a stream of {last}",
+                norm.where("groups"),
+                "also the norm before the head",
+                help="set head.norm, or a number of groups that divides both widths",
+            )
+
+
+def check_last_width(last: int, templates: list[Op], context: ModelContext, report: Report) -> None:
+    """What stands around the layers fits the two widths of the stream."""
+    changes = [op for template in templates for op in template.ops if op.name == "shape_change"]
+    try:
+        first, table = int(context.d_model), context.embedding.get("width")
+    except UnreadError:
+        return
+    if not changes or (last == first and all(op["d_out"] == first for op in changes)):
+        return
+    _check_last_norm(last, templates[-1], context, report)
+    if table is not None:
+        report.error(
+            "E0733",
+            "embedding.width in a model whose layers change the stream's width",
+            context.embedding.where("width"),
+            "the stream's width is another one before the layers than behind them",
+            secondary=((changes[0].where("d_out"), "changed here"),),
+            help="take one of the two out: a layer with shape_change widens a narrow d_model too",
+        )
+    elif last != first and is_tied(context):
+        report.error(
+            "E0732",
+            f"a head on a stream of {last} with the table of an embedding of {first}",
+            changes[-1].where("d_out"),
+            "the head reads this width",
+            secondary=((context.model.where("d_model"), "the embedding's width, set here"),),
+            help=f"set head.tie_weights to false, or end at a width of {first}",
+        )

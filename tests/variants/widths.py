@@ -1,0 +1,56 @@
+"""Tiny specs of streams that change their width."""
+
+from __future__ import annotations
+
+from tests.variants.building import block, spec
+
+WIDER = "shape_change: {d_out: 96}"
+NARROWER = "shape_change: {d_out: 64, projection: mlp}"
+
+
+def changing(change: str, **parts: str) -> str:
+    """A template that changes the width."""
+    return block(**parts) + f"    {change}\n"
+
+
+VARIANTS: dict[str, str] = {
+    "shape_changes": spec(
+        "shape_changes",
+        changing(WIDER, mixer="n_kv_heads: 2, head_dim: 16", name="widening")
+        + block(
+            "window: 5, mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16, scales: latents}",
+            "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, shared_experts: 1, shared_gate: true}",
+            "position: sandwich",
+            "branch_weight: channel, skip_weight: affine",
+            name="wide",
+        )
+        + changing(
+            NARROWER, mixer="window: 7, head_dim: 16", norm="type: layernorm, mixer: {position: post}", name="narrowing"
+        ),
+        "  - loop: {times: 2, body: [{pattern: [widening, wide, narrowing]}]}\n"
+        "  - integrator: {type: ode_euler, steps: 2, body: [{pattern: [widening, narrowing]}]}\n"
+        "  - {pattern: [widening, wide]}",
+        embedding="  positional: rope\n  norm: {type: layernorm}",
+        rest="head: {tie_weights: false}",
+    ),
+    "shape_kept": spec(
+        "shape_kept",
+        changing("shape_change: {d_out: 64, projection: mlp}", norm="position: post", name="projected") + block(),
+        "  - {pattern: [projected, block], layers: 3}",
+        embedding="  positional: learned",
+    ),
+    "shape_back": spec(
+        "shape_back",
+        changing("shape_change: {d_out: 80}", mixer="differential: {}", name="up")
+        + changing(
+            "shape_change: {d_out: 64}",
+            mixer="mixture: {experts: 4, top_k: 2}, head_dim: 16, n_kv_heads: 2",
+            ffn="type: parallel, branches: {one: {type: gated_mlp, before: {}}, two: {type: mlp, activation: silu}}",
+            name="down",
+        ),
+        "  - {pattern: [up, down], repeat: 2}",
+        embedding="  positional: sinusoidal",
+        rest="head: {transform: {norm: {}}}",
+    ),
+}
+"""Specs by name."""
