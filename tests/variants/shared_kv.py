@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.variants.building import block, spec
+from tests.variants.recurrent import MAMBA2
 
 LATENT = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}"
 INDEXED = f"{LATENT}, indexer: {{n_heads: 8, head_dim: 16, top_k: 8}}"
@@ -21,7 +22,7 @@ VARIANTS = {
         + block("head_dim: 24, n_kv_heads: 1, prefix_lm: true, kv: shared, n_heads: 2", "type: mlp", name="late_full"),
         "  - {pattern: [local, local, full, late_local]}\n  - {pattern: [full, late_local, late_full, late_local]}",
     ),
-    # Kinds of one layer type: a rope of neighbouring pairs on a part of the head, and none; a window with gaps beside
+    # Kinds of one layer type: a rope of neighbouring pairs on a part of the head, and none; gaps and a state beside
     "shared_kv_groups": spec(
         "shared_kv_groups",
         block("n_kv_heads: 2, key_scale: 0.7, value_scale: 1.3, k_bias: true, attention_sinks: {}", name="turned")
@@ -34,13 +35,14 @@ VARIANTS = {
             name="late_still",
         )
         + block("window: 3, window_mode: dilated, window_dilation: 2, n_kv_heads: 1, scale: 0.4", name="gaps")
+        + block(f"{MAMBA2}}}", name="recurrent")
         + block(
             "window: 3, window_mode: dilated, window_dilation: 2, n_kv_heads: 1, kv: shared, qk_norm: full,"
             " output_gate: {source: query}, out_norm: {}",
             residual="type: parallel",
             name="late_gaps",
         ),
-        "  - {pattern: [turned, still, gaps, late_still, late_turned, late_gaps, still, late_still]}",
+        "  - {pattern: [turned, still, gaps, late_still, recurrent, late_turned, late_gaps, still, late_still]}",
         embedding="  positional: rope\n  rope: {interleaved: true, partial: 0.5}",
     ),
     # Beside latent attention whose indexer's choice is handed on as well, each run of the loop by itself

@@ -58,7 +58,11 @@ def skipping_method(emitter: Emitter, model: Model) -> None:
 def skipping(emitter: Emitter, model: Model) -> None:
     """Asks before the loop whether tokens may be skipped."""
     if has_late_layers(model):
-        masks = "list(causal_mask_mapping.values())" if model.has_layer_types else "[causal_mask]"
+        masks = "[causal_mask]"
+        if model.has_layer_types:
+            labels = "self.mask_labels" if model.masks_differ else "self.config.layer_types"
+            emitter.line(f"late_labels = {labels}[self.first_late_layer :]")
+            masks = "[causal_mask_mapping[label] for label in late_labels]"
         arguments = ["logits_to_keep", "inputs_embeds.shape[1]", masks, "past_key_values", "**kwargs"]
         emitter.call("skips_tokens = self.skips_tokens", arguments)
 
@@ -74,9 +78,10 @@ def skip(emitter: Emitter, model: Model) -> None:
             emitter.line("input_ids = input_ids[:, -logits_to_keep:]")
         _tables(emitter, model)
         if model.has_layer_types:
+            emitter.line("late_masks = {label: causal_mask_mapping[label] for label in late_labels}")
             with emitter.indent("causal_mask_mapping = {"):
                 emitter.line("label: None if mask is None else mask[:, :, -logits_to_keep:]")
-                emitter.line("for label, mask in causal_mask_mapping.items()")
+                emitter.line("for label, mask in late_masks.items()")
             emitter.line("}")
         else:
             emitter.line("causal_mask = None if causal_mask is None else causal_mask[:, :, -logits_to_keep:]")
