@@ -1,4 +1,4 @@
-"""`make vllm`: a dense and a mixture-of-experts model, served by vLLM's transformers backend on the CPU.
+"""`make vllm`: a dense model, one of experts and one that shares keys, served by vLLM's backend for transformers.
 
 It runs in two environments: in the project's, where it builds the models and generates with transformers, and, told
 `--serve DIRECTORY`, in vLLM's, which has no eulerc. The greedy tokens of both must be equal.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-SPECS = ("dense", "moe")
+SPECS = ("dense", "moe", "sharing")
 NEW_TOKENS = 24
 PROMPTS = [[5, 9, 301, 44, 17], [7] * 3 + list(range(20, 60)), [400, 3, 77, 150, 212, 9, 31, 8]]
 """Token ids, one prompt a list; the second is longer than the window of the dense model."""
