@@ -81,7 +81,7 @@ def layer_types(module: Module) -> list[str]:
     kinds = [[kind for kind in map(layer_kind, template.ops) if kind is not None] for template in schedule(module)]
     found = [kinds_of[0] if kinds_of else "moe" for kinds_of in kinds]
     # Without a cache that has a length, that of the first layer counts tokens: it is one for keys too
-    return found if set(found) - {*RECURRENT_KINDS, "moe"} else ["hybrid", *found[1:]]
+    return found if set(found) - {*RECURRENT_KINDS, "moe"} else ["hybrid_sliding", *found[1:]]
 
 
 def block_types(module: Module) -> list[str]:

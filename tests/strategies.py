@@ -134,6 +134,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "inner_norm": st.sampled_from([False, True, {"eps": 0.01}, {"type": "layernorm", "bias": False}, *RMS_NORMS]),
     "gate_multiplier": st.sampled_from([0.5, -1.5]),
     "down_multiplier": st.sampled_from([0.5, 2]),
+    "value_factor": st.sampled_from([1, 2]),
     "d_state": st.sampled_from([4, 8]),
     "d_conv": st.sampled_from([2, 4]),
     "expand": st.sampled_from([1, 1.5, 2]),
@@ -436,6 +437,13 @@ def mixer(world: World) -> Drawn:
 def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
     """The keys of a recurrent mixer: heads of 8 divide every width, and two groups their number."""
     drawn: Drawn = world.draw(some_of(fields))
+    if drawn.get("rope") and world.positional != "rope":
+        drawn.pop("rope")
+    if drawn.get("chunkwise") is False:
+        drawn.pop("chunk_size", None)
+    if world.one_width and "value_factor" in fields:
+        drawn.pop("head_dim", None)
+        drawn.pop("n_heads", None)
     if "head_dim" in drawn or "n_groups" in drawn:
         drawn["head_dim"] = 8
     return drawn

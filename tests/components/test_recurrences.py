@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from eulerc.backends.hf.components.decayed_attention import decayed_linear_attention, decayed_recurrence
 from eulerc.backends.hf.components.mamba2 import mamba2_chunk_scan, mamba2_recurrence, mamba2_state_update
 
 BATCH, HEADS, HEAD_DIM, GROUPS, STATES, CHUNK = 2, 4, 3, 2, 5, 4
@@ -51,3 +52,22 @@ def test_mamba2_goes_on_from_a_state_in_chunks_and_by_steps(first: int) -> None:
         stepped = mamba2_state_update(state, **one)
         torch.testing.assert_close(stepped, wanted[:, token], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(state, last, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 3, 4, 5, 8, 13])
+@pytest.mark.parametrize("chunk_size", [1, 4, 100])
+def test_decayed_attention_in_chunks_is_its_recurrence(length: int, chunk_size: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    query, key = (torch.randn(BATCH, HEADS, length, HEAD_DIM, generator=generator) for _ in range(2))
+    value = torch.randn(BATCH, HEADS, length, STATES, generator=generator)
+    log_decay = -torch.rand(HEADS, generator=generator)
+    wanted = decayed_recurrence(query, key, value, log_decay)
+    output, state = decayed_linear_attention(query, key, value, log_decay, chunk_size)
+    torch.testing.assert_close(output, wanted, atol=1e-5, rtol=1e-5)
+    first = length // 2
+    if first:
+        parts = [[tensor[:, :, :first], tensor[:, :, first:]] for tensor in (query, key, value)]
+        _, before = decayed_linear_attention(*(part[0] for part in parts), log_decay, chunk_size)
+        rest, last = decayed_linear_attention(*(part[1] for part in parts), log_decay, chunk_size, before)
+        torch.testing.assert_close(rest, wanted[:, :, first:], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(last, state, atol=1e-5, rtol=1e-5)

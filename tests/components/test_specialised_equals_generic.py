@@ -119,6 +119,10 @@ def recurrent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {"hidden_states": hidden_states(config), "attention_mask": mask, "cache_slot": 0}
 
 
+def retention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    return {**recurrent_inputs(config), "position_embeddings": attention_inputs(config)["position_embeddings"]}
+
+
 def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     states = hidden_states(config).flatten(0, 1)
     logits = torch.randn(len(states), config.num_experts, generator=torch.Generator().manual_seed(2))
@@ -473,6 +477,16 @@ CASES = (
         dropped=untaken,
         config=lambda facts: {"q_lora_rank": 10},
         differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
+    ),
+    Case(
+        "retention",
+        "Retention",
+        retention_inputs,
+        dict.fromkeys(("rope", "chunkwise", "shared_module"), FLAG),
+        slots={"apply_rotary_pos_emb": (*ROTATIONS, PARTIAL_ROTATION)},
+        dropped=untaken,
+        config=lambda facts: {"v_head_dim": 12},
+        differing={"num_attention_heads": 2, "v_head_dim": 6},
     ),
     Case(
         "mamba2",

@@ -6,6 +6,8 @@ from tests.variants.core import DEEPSEEK_MOE
 MAMBA2 = "type: mamba, mamba: {d_state: 8, chunk_size: 8"
 LATENT = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 12}"
 
+RETNET = "type: retnet, retnet: {chunk_size: 8"
+
 VARIANTS: dict[str, str] = {
     "mamba2": spec(
         "state_space",
@@ -31,6 +33,27 @@ VARIANTS: dict[str, str] = {
         block(f"{MAMBA2}}}", name="recurrent") + block("window: 5", name="near") + block("", name="global"),
         "  - {pattern: [global, recurrent, near]}",
         embedding="  positional: alibi",
+    ),
+    "retention": spec(
+        "retentive",
+        block(f"{RETNET}}}", name="rotated")
+        + block("type: retnet, retnet: {rope: false, chunkwise: false, value_factor: 1, n_heads: 2}", name="whole"),
+        "  - {pattern: [rotated, whole], repeat: 2}",
+    ),
+    "retention_beside_all": spec(
+        "rwkv of minimax",
+        block(f"{RETNET}, head_dim: 12, norm_eps: 0.01}}", residual="type: parallel", name="retained")
+        + block(f"{MAMBA2}}}", name="recurrent")
+        + block(LATENT, DEEPSEEK_MOE, name="latent")
+        + block("window: 5, n_kv_heads: 2", name="near"),
+        "  - {pattern: [retained, near, latent, recurrent]}\n  - {template: retained}",
+    ),
+    "retention_learned_looped": spec(
+        "looped_retention",
+        # The norm over heads makes much of rounding where retention gives little, and four slopes of it more
+        block(f"{RETNET}, norm_eps: 0.01}}", name="retained"),
+        "  - {integrator: {type: ode_rk4, steps: 1, body: retained}}\n  - {template: retained}",
+        embedding="  positional: learned",
     ),
 }
 """Specs by name."""

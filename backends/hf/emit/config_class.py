@@ -76,6 +76,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),
     "num_attention_experts": ("int", "Experts that map to queries and back."),
     "num_attention_experts_per_tok": ("int", "Experts whose heads a token attends with."),
+    "retention_chunk_size": ("int", "Tokens that retention works on together."),
+    "retention_norm_eps": ("float", "Added to the variance in the norms over heads of retention."),
     "mamba_n_heads": ("int", "Heads of the state space mixers."),
     "mamba_d_head": ("int", "Width of such a head."),
     "mamba_n_groups": ("int", "Groups of heads that share what is written and read."),
@@ -148,6 +150,9 @@ DOCS: dict[str, tuple[str, str]] = {
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
     "integrator_steps": ("list[int]", "The steps of every integrator."),
 }
+COUNTING_WINDOW = 2
+"""The window of a cache that counts tokens: any would do."""
+
 STANDARD = frozenset(
     {
         "vocab_size",
@@ -201,8 +206,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
         values["rope_parameters"] = model.rope_parameters
     if len(model.ropes) > 1 and model.tables_read_layers:
         values["rope_layers"] = _rope_layers(model)
-    if model.number_of_states > 1:
-        values["number_of_conv_states"] = model.number_of_states
+    values |= _cache_values(model)
     values |= dict.fromkeys(_lists(model))
     values |= mtp_values(model)
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
@@ -212,6 +216,12 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
         if model.phases.token is not None:
             values["transition_token_id"] = None
     return values | special_ids
+
+
+def _cache_values(model: Model) -> dict[str, int]:
+    """What the library's caches ask a config of recurrent layers for."""
+    values = {"sliding_window": COUNTING_WINDOW} if model.timeless else {}
+    return values | ({"number_of_conv_states": model.number_of_states} if model.number_of_states > 1 else {})
 
 
 def _lists(model: Model) -> list[str]:
