@@ -9,7 +9,8 @@ from eulerc.ir.activations import XIELU
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.definition import ClassBinding, LocalTensor
 from eulerc.ir.feed_forward import UNSHAPED, clamp_facts, gated_binding, plain_binding, resolve_width
-from eulerc.ir.fields import Field, Flag, Integer
+from eulerc.ir.fields import Block, Field, Flag, Integer
+from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.tensors import Init
 
 EXPERT_FIELDS: dict[str, Field] = {
@@ -33,6 +34,9 @@ EXPERT_FIELDS: dict[str, Field] = {
         "num_identity_experts",
     ),
     "weigh_input": Field(Flag(), "Weights act on what the experts read, not on what they give (Llama 4).", False),
+    "expert_norm": Field(
+        Block(fields=NORM_FIELDS), "Norm on what experts read; the router reads what stands before it (Gemma 4).", None
+    ),
     "output_bias": Field(Flag(), "One bias on the output of all experts together (JetMoE).", False),
 }
 """The keys of `moe` that say what a routed expert is."""
@@ -60,6 +64,7 @@ PLAIN_EXPERTS: dict[str, Any] = {
     "latent_size": None,
     "identity_experts": None,
     "weigh_input": False,
+    "expert_norm": None,
     "output_bias": False,
     "clamp": None,
     "activation_float32": False,

@@ -10,6 +10,7 @@ from eulerc.ir.context import Report, Values
 from eulerc.ir.definition import ClassBinding, LocalTensor
 from eulerc.ir.divisors import nearest_divisor
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Number
+from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.tensors import Init
 
 SCORES = {
@@ -152,6 +153,11 @@ ROUTER_FIELDS: dict[str, Field] = {
         "overflow",
         "train",
     ),
+    "router_norm": Field(Block(fields=NORM_FIELDS), "Norm on what the router reads (Gemma 4).", None),
+    "router_gain": Field(
+        Flag(), "Trained factors on the channels that the router reads, over the root of d_model (Gemma 4).", False
+    ),
+    "expert_gain": Field(Flag(), "A trained factor on the weight of each expert (Gemma 4).", False),
     "router_jitter": Field(
         Number(0, 1), "Multiplicative noise on the router's input, in training.", 0.0, "train", "router_jitter_noise"
     ),
@@ -173,6 +179,9 @@ PLAIN_ROUTER: dict[str, Any] = {
     "router_dtype": "model",
     "weights_dtype": "float32",
     "z_loss": 0.0,
+    "router_norm": None,
+    "router_gain": False,
+    "expert_gain": False,
     "router_jitter": 0.0,
     "router_init_std": None,
     "groups": None,
@@ -276,7 +285,18 @@ def _check_routing(values: Values, report: Report) -> None:
             )
 
 
-MIXER_KEYS = ("z_loss", "router_jitter", "router_init_std", "load_balance_coef", "routing", "balance", "scale")
+MIXER_KEYS = (
+    "router_norm",
+    "router_gain",
+    "expert_gain",
+    "z_loss",
+    "router_jitter",
+    "router_init_std",
+    "load_balance_coef",
+    "routing",
+    "balance",
+    "scale",
+)
 """What a sparse mixer reads of the keys about routers; its capacity too."""
 
 
@@ -333,6 +353,10 @@ def router_tensors(op: Mapping[str, Any], hidden_size: int, std: Init) -> list[L
     tensors = [LocalTensor("gate.weight", (count, hidden_size), router_std, kept)]
     if op["router_bias"]:
         tensors.append(LocalTensor("gate.bias", (count,), Init("zeros"), kept))
+    if op["router_gain"]:
+        tensors.append(LocalTensor("router_scale", (hidden_size,), Init("ones"), kept))
+    if op["expert_gain"]:
+        tensors.append(LocalTensor("expert_scale", (count,), Init("ones"), kept))
     if op["bias_correction"] is not None:
         dtype = None if op["bias_correction"]["dtype"] == "model" else "float32"
         tensors.append(LocalTensor("gate.e_score_correction_bias", (count,), Init("zeros"), dtype, buffer=True))
@@ -554,6 +578,7 @@ def routing_traits(op: Mapping[str, Any]) -> tuple[str, ...]:
         or (groups is not None and groups["score"] != ranked)
         or (op["scale"] is not None and op["scale_at"] == "output")
         or op["weigh_input"]
+        or op["expert_gain"]
         or op["shared_average"]
     )
     return ("own_routing",) if other else ()

@@ -790,7 +790,10 @@ def experts(world: World) -> Drawn:
         "balance",
     )
     kind = by_axis("ffn")["moe"]
-    drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups")))
+    drawn: Drawn = draw(some_of(kind.fields, without=(*agreed, "groups", "router_norm", "expert_norm")))
+    for name in ("router_norm", "expert_norm"):
+        if draw(st.booleans()):
+            drawn[name] = draw(inner_norms())
     if not drawn.get("shared_experts"):
         for name in ("shared_size", "shared_bias", "shared_gate", "shared_average"):
             drawn.pop(name, None)
@@ -822,7 +825,18 @@ def fitting_router(drawn: Drawn) -> Drawn:
         moving = ("groups", "bias_correction", "score_over", "balance", "z_loss", "load_balance_coef")
         drawn = {name: part for name, part in drawn.items() if name not in moving}
     if drawn.get("routing", {}).get("type") == "sparsemixer":
-        read = ("z_loss", "router_jitter", "router_init_std", "load_balance_coef", "routing", "experts", "expert_size")
+        read = (
+            "router_norm",
+            "router_gain",
+            "expert_gain",
+            "z_loss",
+            "router_jitter",
+            "router_init_std",
+            "load_balance_coef",
+            "routing",
+            "experts",
+            "expert_size",
+        )
         return {name: part for name, part in drawn.items() if name in read} | {"top_k": 2}
     score = drawn.get("affinity", drawn.get("router", "softmax"))
     idle = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eulerc.ir.attention_options import inner_norm
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, register
 from eulerc.ir.expert_units import (
     EXPERT_FIELDS,
     PLAIN_EXPERTS,
@@ -79,6 +80,7 @@ class SparseMoe(Definition):
             return None
         numbers = {"experts": values.value("experts"), "top_k": values.value("top_k")}
         attributes = {**numbers, **units, "activation": activation, "clamp": clamp, **router}
+        attributes |= {name: inner_norm(name, values, context, report) for name in NORMS}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
@@ -90,6 +92,11 @@ class SparseMoe(Definition):
             tensors += [LocalTensor(f"shared_experts.{t.name}", t.shape, t.init) for t in shared]
             if op["shared_gate"]:
                 tensors.append(LocalTensor("shared_expert_gate.weight", (1, hidden_size), std))
+        for name in NORMS:
+            norm = op[name]
+            if norm is not None:
+                inner = definition(norm["norm"]).tensors(Op(norm["norm"], attributes=norm), hidden_size, std)
+                tensors += [LocalTensor(f"{name}.{tensor.name}", tensor.shape, tensor.init) for tensor in inner]
         if op["output_bias"]:
             tensors.append(LocalTensor("output_bias", (hidden_size,), Init("zeros")))
         return tuple(tensors)
@@ -121,8 +128,14 @@ class SparseMoe(Definition):
             "hash_routing": op["hash_salt"] is not None,
             "expert_capacity_factor": op["capacity_factor"] is not None,
             "experts_output_bias": op["output_bias"],
+            "router_input_norm": op["router_norm"] is not None,
+            "router_gain": op["router_gain"],
+            "expert_gain": op["expert_gain"],
+            "expert_norm": op["expert_norm"] is not None,
         }
-        init = {"output_bias": "zeros"} if op["output_bias"] else {}
+        starts = {"output_bias": "zeros", "router_scale": "ones", "expert_scale": "ones"}
+        had = {"output_bias": op["output_bias"], "router_scale": op["router_gain"], "expert_scale": op["expert_gain"]}
+        init = {name: start for name, start in starts.items() if had[name]}
         return ClassBinding("sparse_moe", "SparseMoe", facts, parts(op.attributes), init=init)
 
     @classmethod
@@ -138,14 +151,28 @@ class SparseMoe(Definition):
             "swiglu_limit": clamp.get("limit"),
             "swiglu_alpha": clamp.get("alpha"),
             "shared_expert_intermediate_size": op["shared_size"] or None,
+            **{f"{name}_norm_eps": norm["eps"] for name, norm in _norms(op).items()},
             **router_config(op.attributes),
         }
         return {name: value for name, value in fields.items() if value is not None}
 
 
-def parts(op: Mapping[str, Any]) -> dict[str, ClassBinding]:
+NORMS = ("router_norm", "expert_norm")
+"""The norms inside a mixture."""
+
+
+def _norms(op: Op) -> dict[str, Any]:
+    """The norms that there are, by what reads them."""
+    found = {"router_input": op["router_norm"], "expert_input": op["expert_norm"]}
+    return {name: norm for name, norm in found.items() if norm is not None}
+
+
+def parts(op: Mapping[str, Any]) -> dict[str, Any]:
     """The classes inside a mixture, by the names under which its component knows them."""
-    found = {"Router": router_binding(op), "Experts": experts_binding(op)}
+    found: dict[str, Any] = {"Router": router_binding(op), "Experts": experts_binding(op)}
+    for slot, name in (("RouterNorm", "router_norm"), ("ExpertNorm", "expert_norm")):
+        if op[name] is not None:
+            found[slot] = Op(op[name]["norm"], attributes=op[name])
     if op["shared_size"]:
         found["SharedMLP"] = shared_binding(op)
     return found

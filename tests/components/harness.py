@@ -164,6 +164,12 @@ DEFAULTS: dict[str, Any] = {
     "shared_experts_average": False,
     "router_jitter_noise": None,
     "experts_output_bias": False,
+    "router_input_norm": False,
+    "router_input_norm_eps": 1e-6,
+    "router_gain": False,
+    "expert_gain": False,
+    "expert_norm": False,
+    "expert_input_norm_eps": 1e-6,
 }
 
 

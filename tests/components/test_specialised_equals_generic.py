@@ -284,6 +284,10 @@ MIXTURE_FACTS: dict[str, tuple[Any, ...]] = {
     "router_jitter_noise": (None, 0.3),
     "expert_capacity_factor": (None, 0.5),
     "experts_output_bias": FLAG,
+    "router_input_norm": FLAG,
+    "router_gain": FLAG,
+    "expert_gain": FLAG,
+    "expert_norm": FLAG,
 }
 INSIDE_MIXTURE: dict[str, tuple[Any, ...]] = {
     name: values[:1]
@@ -590,6 +594,7 @@ CASES = (
         legal=lambda facts: (
             facts["shared_experts"] or not (facts["shared_expert_gate"] or facts["shared_experts_average"])
         ),
+        slots={"RouterNorm": RMS_NORMS, "ExpertNorm": NORMS},
         dropped=without_ids,
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
     ),

@@ -138,3 +138,88 @@ GEMMA4_UNIFIED_TEXT = Family(
         Feature("theta of the local layers", {"embedding.rope_theta": GONE}, case="keys as values"),
     ),
 )
+
+
+ROUTED = {"experts": 4, "top_k": 2, "expert_size": 32, "load_balance_coef": 0.0}
+ROUTER = {"router_norm": {"weight": False}, "router_gain": True, "expert_gain": True}
+SPARSE = f"{FFN}.branches.routed"
+BRANCHES = (f"{FFN}.branches.dense", SPARSE)
+WEIGHT = {"float32_weight": True}
+
+
+def gemma4_routed(attention: dict[str, Any], making: dict[str, Any] | None, **moe: Any) -> Spec:
+    """A template with experts beside the feed-forward network."""
+    experts = {**ROUTED, **ROUTER, "expert_norm": WEIGHT, **moe}
+    branches = {
+        "dense": {**TANH, "type": "gated_mlp", "after": WEIGHT},
+        "routed": {**TANH, "type": "moe", "input": "stream", "after": WEIGHT, "moe": experts},
+    }
+    return {**gemma4_block(attention, {}, making), "ffn": {"type": "parallel", "branches": branches}}
+
+
+GEMMA4_TEXT = Family(
+    name="gemma4_text",
+    config="Gemma4TextConfig",
+    model="Gemma4ForCausalLM",
+    renames=(
+        *SCALARS,
+        Rename(r"(.*)\.mlp\.(\w+_proj\.weight)", (r"\1.dense_mlp.\2",)),
+        Rename(r"(.*)\.router\.proj\.weight", (r"\1.routed_mlp.gate.weight",)),
+        Rename(r"(.*)\.router\.scale", (r"\1.routed_mlp.router_scale",)),
+        Rename(r"(.*)\.router\.per_expert_scale", (r"\1.routed_mlp.expert_scale",)),
+        Rename(r"(.*)\.experts\.(\w+)", (r"\1.routed_mlp.experts.\2",)),
+        Rename(r"(.*)\.pre_feedforward_layernorm_2\.weight", (r"\1.routed_mlp.expert_norm.weight",)),
+        Rename(r"(.*)\.post_feedforward_layernorm_1\.weight", (r"\1.post_dense_layernorm.weight",)),
+        Rename(r"(.*)\.post_feedforward_layernorm_2\.weight", (r"\1.post_routed_layernorm.weight",)),
+    ),
+    cases={
+        "base": Case(
+            document(
+                "gemma4_text_tiny",
+                {
+                    "local": gemma4_routed({"window": 8}, {}),
+                    "global": gemma4_routed({"head_dim": 32, "rope": PROPORTIONAL}, {}),
+                },
+                [{"pattern": ["local", "global"], "repeat": 2}],
+                model=NARROW,
+                embedding=SCALED,
+            ),
+            {
+                **LIBRARY,
+                "hidden_size": 48,
+                "head_dim": 16,
+                "global_head_dim": 32,
+                "sliding_window": 8,
+                "hidden_size_per_layer_input": 0,
+                "enable_moe_block": True,
+                "num_experts": 4,
+                "top_k_experts": 2,
+                "moe_intermediate_size": 32,
+                "layer_types": ["sliding_attention", "full_attention"] * 2,
+            },
+        ),
+    },
+    features=(
+        Feature("norm of what the router reads", {f"{SPARSE}.moe.router_norm": GONE}),
+        Feature("that norm has no weight", {f"{SPARSE}.moe.router_norm": {}}, shows="weights"),
+        Feature("factors on what the router reads", {f"{SPARSE}.moe.router_gain": GONE}, shows="weights"),
+        Feature("a factor on the weight of each expert", {f"{SPARSE}.moe.expert_gain": GONE}, shows="weights"),
+        Feature("norm of what experts read", {f"{SPARSE}.moe.expert_norm": GONE}, shows="weights"),
+        Feature("that norm in float32", {f"{SPARSE}.moe.expert_norm": {}}, shows="bfloat16"),
+        Feature("experts read the stream", {f"{SPARSE}.input": GONE}),
+        Feature("norms on the branches", {f"{path}.after": GONE for path in BRANCHES}, shows="weights"),
+        Feature("those norms in float32", {f"{path}.after": {} for path in BRANCHES}, shows="bfloat16"),
+        Feature("two experts a token", {f"{SPARSE}.moe.top_k": 1}),
+        Feature("tanh approximation of gelu", {f"{path}.activation": "gelu" for path in BRANCHES}),
+        Feature("query and key norm", {f"{ATTENTION}.qk_norm": GONE}, shows="weights"),
+        Feature("value norm", {f"{ATTENTION}.v_norm": GONE}),
+        Feature("norms around sublayers", {f"{NORM}.position": "pre"}, shows="weights"),
+        Feature("norm weights in float32", {f"{NORM}.float32_weight": False}, shows="bfloat16"),
+        Feature("factor on the result of a layer", {"layer_templates.*.residual.layer_scalar": GONE}, shows="weights"),
+        Feature("attention scale", {f"{ATTENTION}.scale": GONE}),
+        Feature("window", {f"{LOCAL}.window": GONE}),
+        Feature("rope of the global layers", {f"{GLOBAL}.rope": GONE}),
+        Feature("embedding scale", {"embedding.scale": GONE, "embedding.scale_rounding": GONE}),
+        Feature("rounding of the embedding scale", {"embedding.scale_rounding": GONE}, shows="bfloat16"),
+    ),
+)

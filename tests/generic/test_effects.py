@@ -196,6 +196,8 @@ VALUES: dict[str, list[Any]] = {
         {"norm_eps": 0.25},
         {"norm_weight": True},
     ],
+    "router_norm": [{}, {"weight": False}, {"eps": 0.25}, {"type": "layernorm"}],
+    "expert_norm": [{}, {"unit_offset": True}, {"eps": 0.25}, {"type": "layernorm"}],
     "alibi": [{"bias_max": 4.0}, {"scaled": True}],
     "mixture": [
         {"experts": 4, "top_k": 2},

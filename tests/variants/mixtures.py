@@ -11,7 +11,8 @@ VARIANTS: dict[str, str] = {
             "mixture: {experts: 5, top_k: 2, recorded: 2}, out_bias: true, window: 5, "
             "qk_norm: {place: after_rope, weight: false}, rope: {interleaved: true, partial: 0.5}",
             "type: moe, activation_float32: true, "
-            "moe: {experts: 4, top_k: 3, expert_size: 32, output_bias: true, shared_experts: 1}",
+            "moe: {experts: 4, top_k: 3, expert_size: 32, output_bias: true, shared_experts: 1, "
+            "router_norm: {weight: false}, router_gain: true, expert_gain: true, expert_norm: {type: layernorm}}",
             name="near",
         )
         + block(

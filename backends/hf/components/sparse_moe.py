@@ -8,6 +8,8 @@ from transformers import PreTrainedConfig
 
 from eulerc.backends.hf.components.experts import GatedExperts as Experts
 from eulerc.backends.hf.components.gated_mlp import GatedMLP as SharedMLP
+from eulerc.backends.hf.components.rms_norm import RMSNorm as ExpertNorm
+from eulerc.backends.hf.components.rms_norm import RMSNorm as RouterNorm
 from eulerc.backends.hf.components.router import TopKRouter as Router
 
 
@@ -43,7 +45,15 @@ class SparseMoe(nn.Module):
         super().__init__()
         sizes = config.per_layer_config[layer_idx]
         self.config = config
+        if config.router_input_norm:
+            self.router_norm = RouterNorm(config.hidden_size, eps=sizes.router_input_norm_eps)
+        if config.router_gain:
+            self.router_scale = nn.Parameter(torch.ones(config.hidden_size))
         self.gate = Router(config, layer_idx)
+        if config.expert_gain:
+            self.expert_scale = nn.Parameter(torch.ones(self.gate.num_experts))
+        if config.expert_norm:
+            self.expert_norm = ExpertNorm(config.hidden_size, eps=sizes.expert_input_norm_eps)
         self.experts = Experts(config, layer_idx)
         if config.num_identity_experts is not None:
             self.num_experts = sizes.num_experts
@@ -72,11 +82,21 @@ class SparseMoe(nn.Module):
     def forward(self, hidden_states: torch.Tensor, input_ids: torch.Tensor | None = None) -> torch.Tensor:
         orig_shape = hidden_states.shape
         if self.config.shared_experts:
-            residuals = hidden_states
+            residuals = self.expert_norm(hidden_states) if self.config.expert_norm else hidden_states
         hidden_states = hidden_states.reshape(-1, orig_shape[-1])
         if self.config.router_jitter_noise is not None:
             hidden_states = jitter(hidden_states, self.jitter_noise, training=self.training)
-        _, top_k_weights, top_k_index = self.gate(hidden_states, input_ids)
+        if self.config.router_input_norm or self.config.router_gain:
+            router_states = self.router_norm(hidden_states) if self.config.router_input_norm else hidden_states
+            if self.config.router_gain:
+                router_states = router_states * self.router_scale * orig_shape[-1] ** -0.5
+            _, top_k_weights, top_k_index = self.gate(router_states, input_ids)
+        else:
+            _, top_k_weights, top_k_index = self.gate(hidden_states, input_ids)
+        if self.config.expert_gain:
+            top_k_weights = top_k_weights * self.expert_scale[top_k_index]
+        if self.config.expert_norm:
+            hidden_states = self.expert_norm(hidden_states)
         if self.config.expert_capacity_factor is not None and self.training:
             top_k_weights = drop_over_capacity(
                 top_k_weights,

@@ -97,6 +97,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "shared_expert_intermediate_size": ("int", "Width of the shared experts together."),
     "routed_scaling_factor": ("float", "Factor on the routed weights."),
     "experts_scaling_factor": ("float", "Factor on the sum of the routed experts' outputs."),
+    "router_input_norm_eps": ("float", "Added to the variance in the norms of what routers read."),
+    "expert_input_norm_eps": ("float", "Added to the variance in the norms of what experts read."),
     "router_norm_eps": ("float", "Added to the sum of a token's routed weights, by which they are divided."),
     "router_norm_floor": ("float", "Least divisor of a token's routed weights."),
     "router_norm_power": ("float", "Power of the norm by which a token's routed weights are divided."),
@@ -393,9 +395,8 @@ def _pipeline_plan(emitter: Emitter, model: Model) -> None:
 
 
 def _changes_routes(op: Any) -> bool:
-    return (
-        any(op[name] for name in ("identity_experts", "weigh_input", "capacity_factor")) or op["hash_salt"] is not None
-    )
+    names = ("identity_experts", "weigh_input", "capacity_factor", "expert_gain")
+    return any(op[name] for name in names) or op["hash_salt"] is not None
 
 
 def _expert_parallel_rules(model: Model) -> dict[str, str]:

@@ -67,6 +67,8 @@ def _kept_in_float32(model: Model) -> list[str]:
     routers = [op for op in model.moe if op["router_dtype"] == "float32"]
     names = list(dict.fromkeys(f"{op['module']}.gate.weight" for op in routers))
     names += dict.fromkeys(f"{op['module']}.gate.bias" for op in routers if op["router_bias"])
+    for key, name in (("router_gain", "router_scale"), ("expert_gain", "expert_scale")):
+        names += dict.fromkeys(f"{op['module']}.{name}" for op in routers if op[key])
     if any(op["bias_correction"] and op["bias_correction"]["dtype"] == "float32" for op in model.moe):
         names.append("e_score_correction_bias")
     if any(op["router_float32"] for op in model.attention_mixtures):
