@@ -11,6 +11,7 @@ from eulerc.frontend import blocks
 from eulerc.frontend.schema import RESERVED
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
+from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
 BLOCKS: dict[str, Mapping[str, Field]] = {
@@ -49,6 +50,7 @@ def keys() -> dict[str, Field]:
     found.update(_paths("residual", blocks.RESIDUAL))
     found.update(_paths("shape_change", definition("shape_change").fields))
     found.update(_paths("layer_schedule[]", blocks.ENTRY))
+    found.update(_paths("layer_schedule[].depth_gating", GATING))
     found.update(_paths("execution_modes[]", blocks.EXECUTION_MODE))
     return found
 
@@ -105,6 +107,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
     found["execution_modes"] = dict(blocks.EXECUTION_MODE)
     found["norm"] = dict(blocks.NORM_WIRING)
     found["shape_change"] = dict(definition("shape_change").fields)
+    found["depth_gating"] = dict(GATING)
     for axis in AXES:
         for word, kind in by_axis(axis).items():
             if kind.fields:
@@ -230,6 +233,7 @@ def json_schema() -> dict[str, Any]:
             **{axis: _axis_schema(axis) for axis in AXES},
             "residual": object_schema(blocks.RESIDUAL),
             "shape_change": object_schema(definition("shape_change").fields),
+            "depth_gating": object_schema(GATING),
         },
         "required": ["mixer", "ffn"],
         "additionalProperties": False,

@@ -100,7 +100,8 @@ class Definition:
     `title` is its name in pictures, where that of the class does not read well; `spelled` maps attributes to the keys
     of YAML that set them, where those are called something else. A `portable` op is ordinary code of the model's own
     forward pass, which no engine replaces; other ops say in `traits` what an engine has to know. Ops that `may_take`
-    values of earlier layers, by these names, say in `takes` which they do.
+    values of earlier layers, by these names, say in `takes` which they do. `cache_kind` is the kind of cache that a
+    layer with such an op needs, whatever else is in it.
     """
 
     name: ClassVar[str]
@@ -118,6 +119,7 @@ class Definition:
     portable: ClassVar[bool] = False
     gives_weights: ClassVar[bool] = True
     may_take: ClassVar[tuple[str, ...]] = ()
+    cache_kind: ClassVar[str | None] = None
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}

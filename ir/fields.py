@@ -221,6 +221,17 @@ class Anything(Kind):
 
 
 @frozen
+class Deferred(Anything):
+    """A block whose values may differ between layers: read when a template is."""
+
+    fields: Mapping[str, Field] = field(factory=dict)
+    title: ClassVar[str] = "mapping"
+
+    def json_schema(self) -> dict[str, Any]:
+        return object_schema(self.fields)
+
+
+@frozen
 class Entries(ListOf):
     """Entries of a schedule within an entry of the schedule, which the schedule's owner reads."""
 

@@ -13,6 +13,7 @@ from eulerc.ir.context import Report, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import Handed, definition
 from eulerc.ir.fields import Choice, Field
+from eulerc.ir.gating import gate_of
 
 KV = Field(
     Choice(
@@ -87,7 +88,7 @@ def check_sources(layers: list[Op], report: Report) -> None:
             if taken and taken not in makers and layer.symbol not in judged:
                 _report_missing(layer, op, list(makers.values()), report)
                 judged.add(layer.symbol)
-            if made:
+            if made and gate_of(layer) is None:
                 makers.pop(made, None)
                 makers[made] = (layer, op)
 

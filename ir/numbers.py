@@ -37,12 +37,12 @@ def grows(state: StateType) -> bool:
 
 
 def layer_kind(op: Op) -> str | None:
-    """The kind of cache, and of mask, that a mixer asks for; None for other ops.
+    """The kind of cache, and of mask, that a mixer asks for, or an op that knows better; None for other ops.
 
     A mixer without decode state of its own has the kind of the layer whose state it reads.
     """
     if not is_mixer(op):
-        return None
+        return definition(op.name).cache_kind
     if op.carries and not any(map(grows, op.carries)):
         return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
     if op.get("indexer") is not None:

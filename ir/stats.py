@@ -7,6 +7,7 @@ from typing import Any
 
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
+from eulerc.ir.gating import gate_of, gone_through
 from eulerc.ir.numbers import STREAM_RANK, distinct_layers, grows, head_start, last_dim, schedule, tensor_plan
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import working_ops
@@ -128,15 +129,25 @@ def kv_bytes_per_token(module: Module) -> int:
     return kv_bytes(module, far + 1) - kv_bytes(module, far)
 
 
-def _costs(module: Module, predicting: bool = False) -> list[Cost]:
-    """The work of all ops; with `predicting`, that of the modules that predict further tokens too."""
+def _costs(module: Module, predicting: bool = False) -> list[tuple[Cost, float]]:
+    """The work of all ops, each with the share of the tokens that go through it.
+
+    With `predicting`, that of the modules that predict further tokens too.
+    """
     width = module.one("spec")["d_model"]
-    ops = [*(op for template in schedule(module) for op in template.ops), *module.one("graph").ops]
+    ops = [(op, _share(op, layer)) for layer in (*schedule(module), module.one("graph")) for op in layer.ops]
     for mtp in module.all("mtp") if predicting else ():
         start = head_start(module.one("graph"))
         before, head = module.one("graph").ops[:start], module.one("graph").ops[start:]
-        ops += [op for op in before if op.name == "project"] + mtp["depth"] * [*working_ops(module), *head]
-    return [definition(op.name).cost(op, _width_read(op, width)) for op in ops]
+        more = [op for op in before if op.name == "project"] + mtp["depth"] * [*working_ops(module), *head]
+        ops += [(op, 1.0) for op in more]
+    return [(definition(op.name).cost(op, _width_read(op, width)), share) for op, share in ops]
+
+
+def _share(op: Op, layer: Op) -> float:
+    """The share of the tokens that an op of a layer works on."""
+    gate = gate_of(layer)
+    return 1.0 if gate is None or op.name == gate.name else float(gate["capacity"])
 
 
 def _width_read(op: Op, first: int) -> int:
@@ -148,12 +159,15 @@ def executed_flops(module: Module, length: int, predicting: bool = False) -> int
     """FLOPs of one forward pass over `length` tokens as the eager attention runs it: every query meets every key.
 
     Mixers that work in chunks fill up the last one, which is not counted: the number is exact at a multiple of them.
-    With `predicting`, those of a forward pass in training, where modules predict further tokens.
+    With `predicting`, those of a forward pass in training, where modules predict further tokens, and gated layers run
+    on their best tokens; otherwise these run on all, and take the result for some.
     """
-    costs = _costs(module, predicting)
-    per_token = sum(cost.linear + cost.expanded for cost in costs)
-    pairs = sum(cost.attention * (int(cost.window or 0) if cost.blockwise else length) for cost in costs)
-    return 2 * (per_token * length + pairs * length)
+    work = 0
+    for cost, share in _costs(module, predicting):
+        tokens = gone_through(share, length) if predicting else length
+        keys = int(cost.window or 0) if cost.blockwise else tokens
+        work += (cost.linear + cost.expanded) * tokens + cost.attention * tokens * keys
+    return 2 * work
 
 
 def flops_per_token(module: Module, length: int) -> dict[str, int]:
@@ -161,17 +175,19 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
 
     `forward` counts the pairs that causality and windows leave; `unmasked` counts all pairs, as an eager attention
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1), with the modules that predict
-    further tokens.
+    further tokens. Of a gated layer the tokens within its capacity count.
     """
     forward, trained = (_useful_flops(_costs(module, predicting), length) for predicting in (False, True))
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * trained}
 
 
-def _useful_flops(costs: list[Cost], length: int) -> int:
+def _useful_flops(costs: list[tuple[Cost, float]], length: int) -> int:
     """FLOPs a token of the pairs that causality and windows leave."""
-    linear = sum(cost.linear + cost.expanded for cost in costs)
-    causal = sum(cost.attention * visible_pairs(length, cost) for cost in costs)
-    return 2 * (linear * length + causal) // length
+    work = 0
+    for cost, share in costs:
+        tokens = gone_through(share, length)
+        work += (cost.linear + cost.expanded) * tokens + cost.attention * visible_pairs(tokens, cost)
+    return 2 * work // length
 
 
 def visible_pairs(length: int, cost: Cost) -> int:

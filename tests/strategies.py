@@ -21,6 +21,7 @@ from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Choice, Field, Flag, Kind
 from eulerc.ir.key_sharing import MAKING
 from eulerc.ir.norms import NORM_FIELDS
+from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.integrate import STAGES
@@ -126,6 +127,8 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "routing": st.sampled_from(
         [{"type": "learned"}, {"type": "hash", "hash_salt": 7}, {"type": "sparsemixer", "threshold": 0.1}]
     ),
+    "capacity": st.sampled_from([0.25, 0.5, 1]),
+    "aux_coef": st.sampled_from([0, 0.1]),
     "capacity_factor": st.sampled_from([0.5, 2]),
     "latent_size": st.sampled_from([8, 12]),
     "identity_experts": st.integers(1, 2),
@@ -962,9 +965,11 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
         run["with"] = {"width": draw(st.sampled_from([24, 32]))}
     if draw(st.booleans()):
         run["override"] = override(world, bodies)
+    elif all(map(may_be_gated, bodies)) and draw(st.booleans()):
+        run["depth_gating"] = draw(some_of(GATING))
     if "template" in run and draw(st.booleans()):
         run["share"] = f"from_{start}"
-    elif draw(st.booleans()):
+    elif "depth_gating" not in run and draw(st.booleans()):
         first = draw(st.integers(start, start + length - 1))
         run["override_at"] = [
             {
@@ -973,6 +978,13 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
             }
         ]
     return run, length
+
+
+def may_be_gated(body: Drawn) -> bool:
+    """Whether some tokens may go past layers of a template."""
+    attention = body["mixer"].get("attention", {})
+    hindering = {"window", "indexer", "kv"} & attention.keys()
+    return not hindering and '"moe"' not in json.dumps(body["ffn"])
 
 
 @st.composite

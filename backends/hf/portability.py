@@ -88,6 +88,7 @@ RULES: dict[str, Rule] = {
         },
     ),
     "indexer": Rule("an indexer", _both(NO, "the engine has no cache for its keys")),
+    "depth": Rule("a layer that some tokens go past", _both(NO, "the engine ignores the mask of those in silence")),
     "mixture": Rule("attention by experts", _both(NO, "the engine shards queries by head, and these have no place")),
     "recurrent": Rule(
         "a recurrent mixer", _both(NO, "the engine's cache is for attention; it has no place for a state")

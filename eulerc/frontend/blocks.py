@@ -6,8 +6,23 @@ from attrs import evolve
 
 from eulerc.frontend.hint_fields import HINTS as HINTS
 from eulerc.ir.alibi import ALIBI_FIELDS
-from eulerc.ir.fields import EPS, Anything, Block, Choice, Either, Entries, Field, Flag, Integer, ListOf, Number, Text
+from eulerc.ir.fields import (
+    EPS,
+    Anything,
+    Block,
+    Choice,
+    Deferred,
+    Either,
+    Entries,
+    Field,
+    Flag,
+    Integer,
+    ListOf,
+    Number,
+    Text,
+)
 from eulerc.ir.norms import NORM_FIELDS, NORM_TYPE
+from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
 from eulerc.ir.ops.grouped_rms_norm import GroupedRMSNorm
 from eulerc.ir.ops.head_transform import HeadTransform
@@ -373,13 +388,16 @@ ENTRY: dict[str, Field] = {
     "repeat": Field(Integer(maximum=4096), "How many times the template or the pattern runs.", 1),
     "layers": Field(Integer(maximum=4096), "Length of the run in layers; the pattern is cut where it ends.", None),
     "with": Field(Anything(), "Values for the template's parameters.", None),
+    "depth_gating": Field(
+        Deferred(fields=GATING), "Mixture-of-Depths: only some tokens go through the layers of the run.", None
+    ),
     "override": Field(Anything(), "Template keys that this run replaces.", None),
     "override_at": Field(
         ListOf(item=Anything(), minimum=1), "Template keys that some layers of the run replace.", None
     ),
 }
 
-TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "shape_change")
+TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "shape_change", "depth_gating")
 
 TOP_LEVEL: dict[str, str] = {
     "schema_version": "version of the language: 1",

@@ -163,7 +163,7 @@ class _Layout:
 
     def _check_alone(self, key: str, values: Values) -> None:
         """A loop or an integrator says all that there is to say of its layers."""
-        for other in (*SOURCES, *NESTED, "repeat", "layers", "with", "override", "override_at", "share"):
+        for other in (*SOURCES, *NESTED, "repeat", "layers", "share", *OF_LAYERS):
             if other != key and other in values.spans:
                 self.reader.diagnostics.error(
                     "E0720",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from eulerc.ir.context import ModelContext, Report
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
+from eulerc.ir.ops.depth_gate import check_gated_routers
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.positions import check_scaling
 from eulerc.ir.span import Span
@@ -179,6 +180,7 @@ def check_together(templates: tuple[Op, ...], context: ModelContext, report: Rep
     _check_chunks(mixers, report)
     _check_sinks(mixers, report)
     _check_coefficients(ops, report)
+    check_gated_routers(templates, report)
 
 
 def _check_mixers(templates: tuple[Op, ...], mixers: list[Op], report: Report) -> None:

@@ -12,6 +12,7 @@ from eulerc.frontend.templates import Templates
 from eulerc.ir.context import Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Op, Symbol
 from eulerc.ir.definition import definition
+from eulerc.ir.gating import gate_of
 
 
 def prediction_of(
@@ -99,6 +100,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             where,
             "predicts from states of layers that do not see ahead",
             help="set prefix_lm to false in it, or to true in a layer",
+        )
+    if gate_of(template) is not None:
+        report.error(
+            "E0794",
+            f"head_template {template.symbol} lets some tokens past",
+            where,
+            "predicts for every token",
+            help="name a template without depth_gating",
         )
     known = [op["rope"] for layer in layers for op in layer.ops if op.get("rope") is not None]
     ropes = [op["rope"] for op in template.ops if op.get("rope") is not None]

@@ -19,7 +19,7 @@ from eulerc.ir.context import UnreadError, Values
 from eulerc.ir.span import Span
 
 MAX_LAYERS = 4096
-OF_LAYERS = ("with", "override", "override_at")
+OF_LAYERS = ("with", "depth_gating", "override", "override_at")
 """Keys of a run whose expressions may use the index of the layer."""
 
 NESTED = ("loop", "integrator")
@@ -77,15 +77,21 @@ class Run:
         except UnreadError:
             names = None
         parameters = self.mapping("with")
-        override = self.mapping("override")
+        overrides = tuple(node for node in (self.gating(), self.mapping("override")) if node is not None)
         if names is None:
             return None
-        overrides = (override,) if override is not None else ()
         layers = [
             Layer(start + offset, name, self.node.span, parameters, overrides, share)
             for offset, (name, share) in enumerate(names)
         ]
         return self.single(layers, start)
+
+    def gating(self) -> tree.Mapping | None:
+        """The gate of the run, as what replaces that of the template."""
+        entry = self.node.entry("depth_gating") if isinstance(self.node, tree.Mapping) else None
+        if entry is None or self.mapping("depth_gating") is None:
+            return None
+        return tree.Mapping((entry,), entry.value.span)
 
     def mapping(self, key: str) -> tree.Mapping | None:
         node = self.node.get(key) if isinstance(self.node, tree.Mapping) else None

@@ -22,6 +22,7 @@ from eulerc.frontend.widths import Widths, stream_widths
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.ops.depth_gate import GATING, check_gate
 from eulerc.ir.span import Span
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -289,6 +290,7 @@ class TemplateReader:
         positions = {place: position for place, (position, _) in places.items() if position is not None}
         wiring = self.lowered(definition("wiring"), self.wiring(positions, nodes.get("residual"), body))
         parts = (mixer, ffn, *norms, wiring)
+        gates = self.gates(nodes.get("depth_gating"))
         if any(part is None for part in parts):
             return None
         ops = tuple(part for part in parts if part is not None)
@@ -296,12 +298,29 @@ class TemplateReader:
         check_norms(self.report, places, ops)
         if ops[1].name == "ffn.parallel":
             check_inputs(self.report, ops[1], place_of_ffn(ops))
-        if "shape_change" not in nodes:
-            return ops
+        change = self.change(nodes.get("shape_change"), body)
+        for gate in gates:
+            check_gate(gate, ops[0], change, self.report)
+        if change is None and "shape_change" in nodes:
+            return None
+        return (*ops, *gates) if change is None else (*ops, *gates, change)
+
+    def change(self, node: tree.Node | None, body: tree.Mapping) -> Op | None:
+        """What gives the stream another width behind the layer."""
+        if node is None:
+            return None
         kind = definition("shape_change")
-        values = self.reader.block(nodes["shape_change"], kind.fields, f"{self.path}.shape_change", body.span)
-        change = self.lowered(kind, values)
-        return None if change is None else (*ops, change)
+        return self.lowered(kind, self.reader.block(node, kind.fields, f"{self.path}.shape_change", body.span))
+
+    def gates(self, node: tree.Node | None) -> tuple[Op, ...]:
+        """The gate of the layer, if it has one and that is switched on."""
+        if node is None:
+            return ()
+        values = self.reader.block(node, GATING, f"{self.path}.depth_gating", node.span)
+        if values.is_unread("enabled") or not values.value("enabled"):
+            return ()
+        gate = self.lowered(definition("depth_gate"), values)
+        return () if gate is None else (gate,)
 
     def norm(self, place: str, node: tree.Node) -> Op | None:
         """The norm of all sublayers, or of the one that `place` names."""

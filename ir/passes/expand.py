@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import pieces
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
@@ -72,9 +73,13 @@ def _template(template: Op, d_model: int) -> Op:
     builder = GraphBuilder(stream)
     layer = _Layer(template)
     wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
-    result = wire(builder, stream)
+    gate = gate_of(template)
+    sent = stream if gate is None else builder.add(gate, (stream,), "sent", module="depth_gate")
+    result = wire(builder, sent)
     if layer.wiring["layer_scalar"]:
         result = builder.add(Op("layer_scalar"), (result,), "scaled", module="layer_scalar")
+    if gate is not None:
+        result = builder.add(Op("rejoin"), (stream, result), "rejoined")
     for change in (op for op in template.ops if op.name == "shape_change"):
         result = builder.add(change, (result,), "projected", module="shape_change")
     return evolve(template, body=builder.block(result))

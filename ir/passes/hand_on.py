@@ -10,10 +10,14 @@ from attrs import evolve
 
 from eulerc.ir.core import Block, Module, Op
 from eulerc.ir.definition import Handed, definition
+from eulerc.ir.gating import gate_of
 
 
 def hand_on(module: Module) -> Module:
-    """The module with `hands_on` set where an op makes what some layer takes."""
+    """The module with `hands_on` set where an op makes what some layer takes.
+
+    What is made of some of the tokens, in a gated layer, is taken by nobody.
+    """
     inner = [op for template in module.all("template") for op in template.ops]
     taken = {value for op in inner for value in definition(op.name).takes(op)}
     if not taken:
@@ -24,6 +28,8 @@ def hand_on(module: Module) -> Module:
 
 def _marked(template: Op, taken: set[Handed]) -> Op:
     assert template.body is not None
+    if gate_of(template) is not None:
+        return template
     ops = tuple(
         op.replacing(hands_on=True) if taken.intersection(definition(op.name).offers(op)) else op for op in template.ops
     )

@@ -121,6 +121,10 @@ DEFAULTS: dict[str, Any] = {
     "index_n_heads": 3,
     "index_head_dim": 12,
     "index_topk": 4,
+    # facts of gates
+    "depth_router": "top_k",
+    "depth_capacity": 0.5,
+    "depth_loss_coef": 0.1,
     # facts of feed-forward networks and experts
     "hidden_act": "silu",
     "gate_proj_bias": False,

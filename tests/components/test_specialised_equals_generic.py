@@ -21,6 +21,7 @@ from transformers.cache_utils import Cache, DynamicIndexedLayer, LinearAttention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
+from eulerc.backends.hf.components.depth_router import DepthRouter
 from eulerc.backends.hf.components.rotary_embedding import RotaryEmbedding
 from eulerc.backends.hf.components.xielu import XIELU
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
@@ -121,6 +122,17 @@ def recurrent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
 
 def retention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {**recurrent_inputs(config), "position_embeddings": attention_inputs(config)["position_embeddings"]}
+
+
+def gate_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    def layer(states: torch.Tensor, attention_mask: torch.Tensor, cache_slot: int = 0, **rest: Any) -> torch.Tensor:
+        return states + attention_mask.clamp(min=-1.0).sum(dim=-1).transpose(1, 2) * (1 + cache_slot)
+
+    return {"layer": layer, "by_token": {}, "cache_slot": 1, **states_input(config), **square_mask()}
+
+
+def square_mask() -> dict[str, Any]:
+    return {"attention_mask": causal_mask(torch.float32)}
 
 
 def expert_inputs(config: PreTrainedConfig) -> dict[str, Any]:
@@ -506,6 +518,14 @@ CASES = (
         differing={"mamba_n_heads": 2, "mamba_d_state": 6, "mamba_chunk_size": 5},
     ),
     Case(
+        "depth_gate",
+        "DepthGate",
+        gate_inputs,
+        {"depth_router": ("top_k", "learned_gate"), "shared_module": FLAG},
+        dropped=lambda facts: set() if facts["shared_module"] else {"cache_slot"},
+        differing={"depth_capacity": 0.25, "depth_loss_coef": 0.5},
+    ),
+    Case(
         "gated_mlp",
         "GatedMLP",
         states_input,
@@ -724,8 +744,18 @@ def test_linked_activation_equals_the_importable_one():
     assert torch.equal(linked(states), generic(states))
 
 
+def test_linked_router_of_depth_equals_the_importable_one():
+    config = component_config()
+    numbers = (config.hidden_size, config.depth_capacity, config.depth_loss_coef)
+    generic = perturb(DepthRouter(*numbers))
+    linked = perturb(executed(text_of([Request("depth_router", ("DepthRouter",))]))["DepthRouter"](*numbers))
+    states = hidden_states(config)
+    for mask in ({}, square_mask()):
+        assert all(map(torch.equal, linked(states, **mask), generic(states, **mask)))
+
+
 def test_every_component_class_is_tried():
-    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | {"XIELU"}
+    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | {"XIELU", "DepthRouter"}
     modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
     classes = {
         name

@@ -160,6 +160,7 @@ VALUES: dict[str, list[Any]] = {
     "override": [{"norm": {"eps": 0.5}}],
     "override_at": [[{"layers": "1", "attention": {"window": 5}}]],
     "layers": [4, 2],
+    "depth_gating": [{}, {"capacity": 0.25}, {"router": "learned_gate"}, {"aux_coef": 0.5}],
     "share": ["one"],
     "d_out": [32, 64, 96],
     "loop": [

@@ -71,6 +71,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "lambda_std_dev": ("float", "Standard deviation of the vectors that move this weight."),
     "difference_norm_eps": ("float", "Added to the mean square in the norm of the heads' difference."),
     "keep_window_size": ("int", "Keys that a query attends to: those with the largest biases."),
+    "depth_capacity": ("float", "Share of the tokens that go through a gated layer, in training."),
+    "depth_loss_coef": ("float", "Weight of the loss that teaches gates which tokens are the best."),
     "index_n_heads": ("int", "Heads of the indexer."),
     "index_head_dim": ("int", "Width of a head of the indexer."),
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),

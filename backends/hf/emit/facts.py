@@ -13,6 +13,7 @@ from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
+from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import layered
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
@@ -221,8 +222,13 @@ class Model:
         return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
 
     @cached_property
+    def gates(self) -> list[Op]:
+        """The gates of layers that only some tokens go through."""
+        return [gate for gate in map(gate_of, self.templates.values()) if gate is not None]
+
+    @cached_property
     def indexed(self) -> bool:
-        """Whether the cache keeps keys of an indexer."""
+        """Whether the cache keeps something of every token beside keys and values: for an indexer, or for a gate."""
         return "indexed_attention" in self.all_kinds
 
     @cached_property

@@ -98,6 +98,8 @@ def _run_model(emitter: Emitter, model: Model) -> None:
             emitter.line("logits_to_keep=logits_to_keep,")
         if model.routed:
             emitter.line("output_router_logits=output_router_logits,")
+        if model.gates:
+            emitter.line("output_depth_losses=self.training and labels is not None,")
         emitter.line("**kwargs,")
     emitter.line(")")
     emitter.line()
@@ -125,6 +127,11 @@ def _loss(emitter: Emitter, model: Model) -> None:
         prediction_loss(emitter, model)
     emitter.line()
     terms = _auxiliary_terms(model)
+    if model.gates:
+        with emitter.indent('if labels is not None and (depth_losses := outputs.get("depth_losses")):'):
+            _share(emitter)
+            emitter.line("loss = loss + share * sum(term.to(loss.device) for term in depth_losses)")
+        emitter.line()
     if not terms:
         return
     if _balances(model):
@@ -144,10 +151,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
             sizes = {"aux_loss": _loss_sizes(model), "sequence_loss": _sequence_sizes(model)}.get(name, [])
             emitter.call(f"{name} = {function}", [logits, *sizes, "attention_mask"])
         with emitter.indent("if labels is not None:"):
-            emitter.line("share = 1.0")
-            with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
-                emitter.line("# One part of an accumulated batch weighs as much as its share of the labels")
-                emitter.line("share = (labels[..., 1:] != -100).sum().to(loss.device) / num_items_in_batch")
+            _share(emitter)
             for name, _, coefficient in terms:
                 emitter.line(f"loss = loss + share * self.config.{coefficient} * {name}.to(loss.device)")
     emitter.line()
@@ -157,6 +161,14 @@ def _sequence_sizes(model: Model) -> list[str]:
     """What the balance loss of sequences needs to know."""
     restarts = model.phases is not None and model.phases.restart
     return ["outputs.last_hidden_state.shape[0]" if restarts else "logits.shape[0]", "self.config.num_experts_per_tok"]
+
+
+def _share(emitter: Emitter) -> None:
+    """The factor on auxiliary losses."""
+    emitter.line("share = 1.0")
+    with emitter.indent('if (num_items_in_batch := kwargs.get("num_items_in_batch")) is not None:'):
+        emitter.line("# One part of an accumulated batch weighs as much as its share of the labels")
+        emitter.line("share = (labels[..., 1:] != -100).sum().to(loss.device) / num_items_in_batch")
 
 
 def _loss_sizes(model: Model) -> list[str]:

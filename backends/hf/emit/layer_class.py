@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, count
 
+from attrs import evolve
+
 from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model, parameters_of
 from eulerc.backends.hf.emit.graph_ops import norm_arguments
-from eulerc.ir.core import Op, Value
+from eulerc.ir.core import Block, Op, Value
 from eulerc.ir.definition import definition
+from eulerc.ir.gating import gate_of
 
 OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
 
@@ -23,6 +26,10 @@ def layer_class(model: Model, layer: Op) -> str:
     with emitter.indent(f"class {layer.symbol}(GradientCheckpointingLayer):"):
         _constructor(emitter, model, template)
         emitter.line()
+        gate = gate_of(template)
+        if gate is not None:
+            _gated_forward(emitter, model, gate)
+            emitter.line()
         _forward(emitter, model, template)
     return emitter.text()
 
@@ -62,30 +69,54 @@ def _submodules(model: Model, template: Op) -> list[str]:
     return lines
 
 
-def _forward(emitter: Emitter, model: Model, template: Op) -> None:
+def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> None:
+    """The parameters of a layer's method; one that `hands_on` takes values of earlier layers, and returns them."""
+    handed = model.handed if hands_on else ()
     parameters = [
         "self",
         "hidden_states: torch.Tensor",
-        "position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None",
+        *(f"{value}: torch.Tensor | None = None" for value in handed),
+        *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
         "attention_mask: torch.Tensor | None = None",
         "past_key_values: Cache | None = None",
+        *(["cache_slot: int = 0"] if model.shares_modules else []),
+        *(["input_ids: torch.LongTensor | None = None"] if model.hashes else []),
         "**kwargs: Unpack[TransformersKwargs]",
     ]
-    if not model.ropes:
-        del parameters[2]
-    parameters[2:2] = [f"{name}: torch.Tensor | None = None" for name in model.handed]
-    if model.shares_modules:
-        parameters.insert(-1, "cache_slot: int = 0")
-    if model.hashes:
-        parameters.insert(-1, "input_ids: torch.LongTensor | None = None")
-    with emitter.indent("def forward("):
+    result = ", ".join(("torch.Tensor", *("torch.Tensor | None" for _ in handed)))
+    with emitter.indent(f"def {name}("):
         for parameter in parameters:
             emitter.line(f"{parameter},")
-    result = "torch.Tensor"
-    if model.handed:
-        result = f"tuple[{', '.join((result, *('torch.Tensor | None' for _ in model.handed)))}]"
-    with emitter.indent(f") -> {result}:"):
+    emitter.line(f") -> {f'tuple[{result}]' if handed else result}:")
+
+
+def _forward(emitter: Emitter, model: Model, template: Op) -> None:
+    """The layer itself: `forward`, or the method that its gate runs on some tokens."""
+    gated = gate_of(template) is not None
+    _signature(emitter, model, "process" if gated else "forward", hands_on=not gated)
+    with emitter.indent():
         _Wiring(emitter, model, template).print()
+
+
+def _gated_forward(emitter: Emitter, model: Model, gate: Op) -> None:
+    """The forward pass of a gated layer: what has a row for each token goes with the tokens."""
+    _signature(emitter, model, "forward", hands_on=True)
+    rows = {"position_ids": 'kwargs.pop("position_ids", None)'}
+    if model.ropes:
+        rows = {"position_embeddings": "position_embeddings", **rows}
+    if model.hashes:
+        rows["input_ids"] = "input_ids"
+    arguments = ["self.process", "hidden_states", "by_token", "attention_mask", "past_key_values"]
+    arguments += ["cache_slot"] if model.shares_modules else []
+    with emitter.indent():
+        with emitter.indent("by_token = {"):
+            for name, value in rows.items():
+                emitter.line(f'"{name}": {value},')
+        emitter.line("}")
+        target = "hidden_states =" if model.handed else "return"
+        emitter.call(f"{target} self.{gate['module']}", [*arguments, "**kwargs"])
+        if model.handed:
+            emitter.line(f"return {', '.join(('hidden_states', *model.handed))}")
 
 
 def _roles(op: Op) -> Iterator[str]:
@@ -104,12 +135,23 @@ def _asked(model: Model, op: Op) -> list[str]:
     return [name for name in list(parameters_of(kind))[1:] if name not in dropped(model, kind)]
 
 
+def _processed(body: Block) -> Block:
+    """What a layer does to the tokens that go through its gate, or to all."""
+    gate = next((op for op in body.ops if op.name == "depth_gate"), None)
+    if gate is None:
+        return body
+    rejoin = next(op for op in body.ops if op.name == "rejoin")
+    inner = tuple(op for op in body.ops[:-1] if op not in (gate, rejoin))
+    return Block(gate.results, (*inner, evolve(body.ops[-1], operands=rejoin.operands[1:])))
+
+
 class _Wiring:
     """Prints the graph; values get names by liveness: the stream is `residual` while a sublayer works on a copy."""
 
     def __init__(self, emitter: Emitter, model: Model, template: Op) -> None:
         assert template.body is not None
-        self.emitter, self.model, self.body = emitter, model, template.body
+        self.emitter, self.model, self.body = emitter, model, _processed(template.body)
+        self.handed = () if gate_of(template) is not None else tuple(model.handed)
         self.uses = Counter(operand.name for op in self.body.ops for operand in op.operands)
         self.names = {self.body.arguments[0].name: "hidden_states"}
         self.classes = {op.symbol: op for op in model.module.all("class")}
@@ -117,7 +159,7 @@ class _Wiring:
     def print(self) -> None:
         for index, op in enumerate(self.body.ops):
             if op.name == "yield":
-                self.emitter.line(f"return {', '.join((self.names[op.operands[0].name], *self.model.handed))}")
+                self.emitter.line(f"return {', '.join((self.names[op.operands[0].name], *self.handed))}")
             elif op.name == "add":
                 self._add(op, index)
             else:

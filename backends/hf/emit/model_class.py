@@ -91,12 +91,15 @@ def _recorded(emitter: Emitter, model: Model) -> None:
     attentions = [str(op.symbol) for op in classes if op["definition"].endswith("Attention")]
     times = model.attention_mixtures[0]["recorded"] if model.attention_mixtures else 1
     routers = [name for name in model.attention_router_classes for _ in range(times)] + model.router_classes
+    depth_routers = [str(op.symbol) for op in classes if op["component"] == "depth_router"]
     with emitter.indent("_can_record_outputs = {"):
         emitter.line(f'"hidden_states": {_one_or_list([str(layer.symbol) for layer in model.layers])},')
         if attentions:
             emitter.line(f'"attentions": {_one_or_list(attentions)},')
         if routers:
             emitter.line(f'"router_logits": {_one_or_list([f"OutputRecorder({name}, index=0)" for name in routers])},')
+        if depth_routers:
+            emitter.line(f'"depth_losses": OutputRecorder({depth_routers[0]}, index=3),')
     emitter.line("}")
 
 
@@ -231,11 +234,13 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-
-        if use_cache and past_key_values is None:
-            past_key_values = DynamicCache(config=self.config)
         """
     )
+    emitter.line()
+    if model.gates:
+        emitter.line("# In training, layers choose among all tokens of a row: a cache is used where one is passed")
+    with emitter.indent(f"if use_cache and past_key_values is None{' and not self.training' if model.gates else ''}:"):
+        emitter.line("past_key_values = DynamicCache(config=self.config)")
     if model.hashes:
         emitter.line()
         emitter.line("# Layers may choose experts by token ids")
