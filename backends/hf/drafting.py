@@ -53,6 +53,8 @@ def _is_drafted_norm(module: Module, norm: Op) -> bool:
 
 
 def _of_masks(template: Op) -> Iterator[str]:
+    if not any(op.carries for op in template.ops):
+        yield "their layers have no attention"
     for op in template.ops:
         if op.carries and layer_kind(op) not in KINDS:
             yield "their masks are neither causal nor windowed"

@@ -16,7 +16,7 @@ from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.phases import Phases, check_phases, check_views, phases_op, read_phases
-from eulerc.frontend.prediction import check_beside, check_template, head_templates, prediction_of
+from eulerc.frontend.prediction import check_template, head_templates, prediction_of
 from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
@@ -82,10 +82,9 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     check_order([layer for layer in layers if layer is not None], report)
     check_sources([layer for layer in layers if layer is not None], report)
     check_runs(laid, layers, context.head, report)
-    if mtp is not None:
+    if mtp is not None and not diagnostics.has_errors:
         known = [layer for layer in layers if layer is not None]
         check_template(templates.op(str(mtp["head_template"])), known, context.head, report)
-        check_beside(read.phases, context.head, report)
     check_last_width(widths.last, [layer for layer in layers if layer is not None], context, report)
     if diagnostics.has_errors:
         return None

@@ -231,19 +231,17 @@ def _unlike(layer: Layer, first: Layer, reader: Reader) -> None:
 def check_runs(laid: Schedule, layers: list[Op | None], head: Values, report: Report) -> None:
     """What cannot be where layers run several times; `layers` holds the template of every layer, if sound.
 
-    An integrator carries the stream alone. Modules that predict further tokens are like a layer that runs once, and on
-    a stream of one width.
+    An integrator carries the stream alone. Modules that predict further tokens read a stream of one width.
     """
     sound = [layer for layer in layers if layer is not None]
     changes = any(op.name == "shape_change" for layer in sound for op in layer.ops)
-    repeats = laid.runs > len(laid.distinct) or any(item.method != "discrete" for item in laid.integrators)
-    if "mtp" in head.spans and (repeats or changes):
+    if "mtp" in head.spans and changes:
         report.error(
             "E0735",
-            f"mtp in a model whose layers {'run several times' if repeats else 'change the width of the stream'}",
+            "mtp in a model whose layers change the width of the stream",
             head.where("mtp"),
-            "its modules are built like layers that run once" if repeats else "its modules read a stream of one width",
-            help="take mtp out, or let every layer have weights of its own" if repeats else "take one of the two out",
+            "its modules read a stream of one width",
+            help="take one of the two out",
         )
     taking = [op for layer in sound for op in layer.ops if definition(op.name).takes(op)]
     if laid.integrators and taking:

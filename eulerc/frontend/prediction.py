@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from eulerc.diagnostics.suggest import closest
 from eulerc.frontend.blocks import MTP
-from eulerc.frontend.phases import Phases
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.templates import Templates
 from eulerc.ir.context import Report, UnreadError, Values
@@ -119,23 +118,3 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             "prediction modules read the rotary tables of the layers",
             help="give it the rope of a layer, or `rope: none`",
         )
-
-
-def check_beside(phases: Phases | None, head: Values, report: Report) -> None:
-    """The modules predict one sequence, all of whose labels count alike."""
-    for mode, last in zip(phases.modes, (*phases.modes[1:], None), strict=True) if phases is not None else ():
-        restarts = last is not None and not mode.value("kv_share")
-        apart = {"kv_share": restarts, "loss_weight": mode.value("loss_weight") != 1}
-        for key, why, otherwise in (
-            ("kv_share", "what follows is trained in a row of its own, where other tokens are the next", "true"),
-            ("loss_weight", "weighs labels of the head, and not those of the modules", "1.0"),
-        ):
-            if apart[key]:
-                report.error(
-                    "E0700",
-                    f"{key} of phase {mode.get('name')!r} beside prediction modules",
-                    mode.where(key),
-                    why,
-                    secondary=((head.where("mtp"), "modules that predict further tokens"),),
-                    help=f"set {key} to {otherwise}, or take mtp out",
-                )

@@ -16,8 +16,8 @@ from test_effects import base, outcome
 
 from eulerc.api import lint
 from eulerc.backends.hf.drafting import drafting_obstacle
-from eulerc.ir.core import Module
-from eulerc.ir.numbers import layer_kind
+from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.core import Module, Op
 from eulerc.ir.prediction import predicting_template, prediction
 from eulerc.ir.stats import executed_flops, statistics
 
@@ -36,10 +36,10 @@ def visible(module: Module, length: int) -> torch.Tensor:
     """Which keys (columns) a query (row) of a prediction module's layers sees."""
     template = predicting_template(module)
     assert template is not None
-    (op,) = (op for op in template.ops if op.carries)
+    op = next((op for op in template.ops if op.carries), Op("none", attributes={"window": None}))
     distance = torch.arange(length)[:, None] - torch.arange(length)[None]
     dilation = op.get("window_dilation") or 1
-    reach = length if layer_kind(op) == "full_attention" else op["window"] * dilation
+    reach = length if op["window"] is None else op["window"] * dilation
     return (distance >= 0) & (distance < reach) & (distance % dilation == 0)
 
 
@@ -47,7 +47,7 @@ def biased(module: Module, seen: torch.Tensor) -> torch.Tensor:
     """The mask (1, heads, queries, keys) with the slopes of ALiBi, where the model has them."""
     template = predicting_template(module)
     assert template is not None
-    (op,) = (op for op in template.ops if op.carries)
+    op = next((op for op in template.ops if op.carries), Op("none"))
     lowest = torch.finfo(torch.float32).min
     if not op.get("alibi"):
         return torch.where(seen, 0.0, lowest)[None, None]
@@ -75,12 +75,13 @@ def stream(lm: Any, module: Module, ids: torch.Tensor) -> list[torch.Tensor]:
         positions = torch.arange(depth, length)[None]
         if any(op.get("rope") is not None for op in predicting_template(module).ops):  # type: ignore[union-attr]
             labels = getattr(lm.config, "_rope_type_labels", None)
-            more = () if not labels else (lm.config.mtp_layer_types[0],)
+            more = () if not labels else (str(Model(module).mtp_rope_label),)
             arguments["position_embeddings"] = lm.model.rotary_emb(states, positions, *more)
         if "hash" in VARIANTS[module.one("spec")["name"]]:
             arguments["input_ids"] = ids[:, depth:]
         for layer in part.mtp_block if isinstance(part.mtp_block, torch.nn.ModuleList) else [part.mtp_block]:
             states = layer(states, position_ids=positions, **arguments)
+            states = states[0] if isinstance(states, tuple) else states
         states = part.post_norm(states)
         found.append(states)
     return found

@@ -52,6 +52,7 @@ VARIANTS: dict[str, str] = {
             "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, routing: {type: hash, hash_salt: 3}}",
             norm="position: post",
         ),
+        "  - loop: {times: 2, body: [{template: block, repeat: 2}]}",
         rest=head("block"),
     ),
 }

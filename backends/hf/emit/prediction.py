@@ -187,7 +187,7 @@ def _mask(emitter: Emitter, model: Model) -> None:
     if _rolls_types(model):
         arguments.append("block_sequence_ids=prefix_blocks(token_type_ids, position_ids, None)")
     emitter.call(f"causal_mask = {MASK_FUNCTIONS[kind]}", arguments)
-    if model.alibi:
+    if mixer.get("alibi"):
         emitter.line("causal_mask = self.with_position_biases(causal_mask, inputs_embeds, None, layer_idx=0)")
 
 
