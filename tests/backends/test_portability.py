@@ -43,12 +43,12 @@ model: {name: tiny, d_model: 64, vocab_size: 128, max_seq_len: 64, n_heads: 4, d
 embedding: {EMBEDDING}
 layer_templates:
   block: {mixer: {type: attention, attention: {ATTENTION}}, ffn: {FFN}}
-  plain: {mixer: {type: attention}, ffn: {type: gated_mlp}}
+  plain: {mixer: {type: attention, attention: {LAST}}, ffn: {type: gated_mlp}}
 layer_schedule: [{template: block, repeat: 2}, {template: plain}]
 head: {HEAD}
 expect: {EXPECT}
 """
-PARTS = {"EMBEDDING": "", "ATTENTION": "", "FFN": "type: gated_mlp", "HEAD": "", "EXPECT": ""}
+PARTS = {"EMBEDDING": "", "ATTENTION": "", "LAST": "", "FFN": "type: gated_mlp", "HEAD": "", "EXPECT": ""}
 MOE = "type: moe, moe: {experts: 8, top_k: 2, expert_size: 32"
 
 
@@ -98,6 +98,7 @@ def test_what_is_not_yes_has_a_reason(name: str) -> None:
         ({"ATTENTION": "qk_norm: heads"}, "no", "no", "weights for each head"),
         ({"ATTENTION": "qk_norm: head, output_gate: {}, clip_qkv: 4.0"}, "yes", "yes", ""),
         ({"ATTENTION": "n_kv_heads: 2"}, "no", "no", "key/value heads that differ"),
+        ({"LAST": "kv: shared"}, "restricted", "restricted", "keys and values of an earlier layer (layer 2)"),
         ({"ATTENTION": "latent_dim: 16"}, "no", "no", "latent attention (layers 0-1)"),
         ({"FFN": f"{MOE}}}"}, "yes", "no", "a mixture of experts (layers 0-1)"),
         ({"FFN": f"{MOE}, normalize: false}}"}, "no", "no", "routing of its own kind"),
