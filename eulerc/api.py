@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from eulerc.budgets import check_budgets
 from eulerc.diagnostics.model import Diagnostic, Diagnostics, SpecError
+from eulerc.extension_rules import check_extensions
+from eulerc.extensions import Place, failure, read_extensions
+from eulerc.frontend.blocks import EXTENSIONS
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.compose import load as load_spec
 from eulerc.frontend.elaborate import elaborate
+from eulerc.frontend.schema import Reader
+from eulerc.frontend.tree import Entry
 from eulerc.ir.compact import complete
 from eulerc.ir.core import Module
+from eulerc.ir.extensions import Extension
 from eulerc.ir.passes.pipeline import advance, allowed_ops
+from eulerc.ir.span import NOWHERE, Span
 from eulerc.parameter_rules import check_parameters
 from eulerc.presets.catalogue import preset_path
 
@@ -33,6 +42,7 @@ class Loaded:
     base: Path | None
     spec: Spec | None = None
     module: Module | None = None
+    extensions: tuple[Extension, ...] = ()
 
 
 @frozen
@@ -66,27 +76,66 @@ def resolve_source(source: str | Path) -> Path:
     raise FileNotFoundError(str(source))
 
 
-def load(source: str | Path, diagnostics: Diagnostics, text: bytes | None = None) -> Loaded | None:
-    """Reads a spec file, a preset, a `.eir` file, or `text` under the name `source`."""
+def load(
+    source: str | Path, diagnostics: Diagnostics, text: bytes | None = None, *, allow_extensions: bool = False
+) -> Loaded | None:
+    """Reads a spec file, a preset, a `.eir` file, or `text` under the name `source`.
+
+    With `allow_extensions` the Python of the extensions that stand beside it may run.
+    """
     path = None if text is not None else resolve_source(source)
     if path is not None and path.suffix == ".eir":
-        return _load_ir(path, diagnostics)
+        return _parse_ir(path.read_bytes(), str(path), Place(path.parent, allow_extensions), diagnostics)
     if text is not None and text.startswith(b"euler.ir "):
-        return _parse_ir(text, str(source), None, diagnostics)
+        return _parse_ir(text, str(source), Place(Path.cwd(), allow_extensions), diagnostics)
     spec = (
         load_spec(path, text, diagnostics, name=str(source)) if text is not None else load_spec(path, None, diagnostics)
     )
     if spec is None:
         return None
     base = path.parent if path is not None else Path.cwd()
-    return Loaded(str(source), spec.sources, spec.digests, base, spec=spec)
+    extensions = read_extensions(_named_extensions(spec, diagnostics), Place(base, allow_extensions), diagnostics)
+    return _with_extensions(Loaded(str(source), spec.sources, spec.digests, base, spec=spec), extensions)
 
 
-def _load_ir(path: Path, diagnostics: Diagnostics) -> Loaded | None:
-    return _parse_ir(path.read_bytes(), str(path), path.parent, diagnostics)
+def _with_extensions(loaded: Loaded, extensions: list[Extension]) -> Loaded:
+    """What was read, with its extensions and the digests of their files."""
+    digests = {name: digest for item in extensions for name, digest in item.digests.items()}
+    return evolve(loaded, digests={**loaded.digests, **digests}, extensions=tuple(extensions))
 
 
-def _parse_ir(data: bytes, name: str, base: Path | None, diagnostics: Diagnostics) -> Loaded | None:
+def _named_extensions(spec: Spec, diagnostics: Diagnostics) -> list[tuple[str, Span]]:
+    """The names under `extensions`, with their places."""
+    node = spec.root.get("extensions")
+    if node is None:
+        return []
+    found: dict[str, Any] = {}
+    spans: dict[str, Span] = {}
+    entry = Entry("extensions", node.span, node)
+    Reader(diagnostics, {}).entry(entry, EXTENSIONS, "extensions", found, spans)
+    return [(name, spans[f"extensions[{index}]"]) for index, name in enumerate(found.get("extensions", ()))]
+
+
+def _extensions_in(text: str, name: str, place: Place, diagnostics: Diagnostics) -> list[Extension]:
+    """The extensions that a textual IR names, read before its ops are judged; their files must be those of then."""
+    from eulerc.ir.parser import parse_module
+
+    module = parse_module(text, name, Diagnostics()) if "\n  extension " in text else None
+    ops = module.all("extension") if module is not None else ()
+    found = read_extensions([(str(op.get("written")), op.where("written")) for op in ops], place, diagnostics)
+    for op, extension in zip(ops, found, strict=False):
+        if op.get("digests") != dict(extension.digests):
+            diagnostics.error(
+                "E0778",
+                f"extension {extension.written} is not what the text was made with",
+                op.where("digests"),
+                "its files have changed since",
+                help="dump the IR again, or put the files back",
+            )
+    return found
+
+
+def _parse_ir(data: bytes, name: str, place: Place, diagnostics: Diagnostics) -> Loaded | None:
     from hashlib import sha256
 
     from eulerc.frontend.decode import decode
@@ -95,29 +144,50 @@ def _parse_ir(data: bytes, name: str, base: Path | None, diagnostics: Diagnostic
     text = decode(data, name, diagnostics)
     if text is not None:
         diagnostics.sources[name] = text
-    known = frozenset().union(*(allowed_ops(stage) for stage in ("arch", "layers", "module")))
-    module = None if text is None else parse_module(text, name, diagnostics, known_ops=known)
+    extensions = [] if text is None else _extensions_in(text, name, place, diagnostics)
+    known = frozenset().union(*(allowed_ops(stage, extensions) for stage in ("arch", "layers", "module")))
+    module = None if text is None or diagnostics.has_errors else parse_module(text, name, diagnostics, known_ops=known)
     if module is None or text is None:
         return None
-    return Loaded(name, {name: text}, {Path(name).name: sha256(data).hexdigest()}, base, module=module)
+    loaded = Loaded(name, {name: text}, {Path(name).name: sha256(data).hexdigest()}, place.base, module=module)
+    return _with_extensions(loaded, extensions)
 
 
 def compile(loaded: Loaded, diagnostics: Diagnostics, stage: str = "module") -> Module | None:
     """The module at `stage`, or None when there are errors."""
-    module = complete(loaded.module) if loaded.module is not None else None
-    if loaded.spec is not None:
-        module = elaborate(loaded.spec, diagnostics)
-    return None if module is None or diagnostics.has_errors else advance(module, stage)
+    module = None
+    with _blaming(loaded, diagnostics):
+        module = complete(loaded.module) if loaded.module is not None else None
+        if loaded.spec is not None:
+            module = elaborate(loaded.spec, diagnostics, loaded.extensions)
+        module = None if module is None or diagnostics.has_errors else advance(module, stage)
+    return None if diagnostics.has_errors else module
 
 
-def lint(source: str | Path, text: bytes | None = None) -> Linted:
+@contextmanager
+def _blaming(loaded: Loaded, diagnostics: Diagnostics) -> Iterator[None]:
+    """Reports an error that comes up in the code of an extension; any other is a fault of the compiler."""
+    try:
+        yield
+    except Exception as error:
+        found = failure(error, loaded.extensions)
+        if found is None:
+            raise
+        node = loaded.spec.root.get("extensions") if loaded.spec is not None else None
+        span = NOWHERE if node is None else node.span
+        diagnostics.error("E0779", f"extension {found[0].written} fails", span, found[1])
+
+
+def lint(source: str | Path, text: bytes | None = None, *, allow_extensions: bool = False) -> Linted:
     """Every finding about a source. Raises FileNotFoundError if there is no such source."""
     diagnostics = Diagnostics()
-    loaded = load(source, diagnostics, text)
+    loaded = load(source, diagnostics, text, allow_extensions=allow_extensions)
     module = None if loaded is None else compile(loaded, diagnostics)
-    if module is not None:
-        check_budgets(module, diagnostics)
-        check_parameters(module, diagnostics)
+    if loaded is not None and module is not None:
+        with _blaming(loaded, diagnostics):
+            check_extensions(module, diagnostics)
+            check_budgets(module, diagnostics)
+            check_parameters(module, diagnostics)
     texts = dict(diagnostics.sources) if loaded is None else loaded.texts
     return Linted(diagnostics.sorted(), texts, None if diagnostics.has_errors else module, loaded, module)
 
@@ -129,12 +199,12 @@ def portability(module: Module) -> dict[str, Any]:
     return {engine: verdict.as_json() for engine, verdict in verdicts(module).items()}
 
 
-def build(source: str | Path, directory: str | Path, **options: Any) -> None:
+def build(source: str | Path, directory: str | Path, *, allow_extensions: bool = False, **options: Any) -> None:
     """Builds a model directory. Options are those of `eulerc.backends.hf.build.Options`. Raises SpecError."""
     from eulerc.backends.hf.build import Options
     from eulerc.backends.hf.build import build as build_directory
 
-    result = lint(source)
+    result = lint(source, allow_extensions=allow_extensions)
     if result.loaded is None or result.module is None:
         raise SpecError(result.diagnostics)
     build_directory(result.module, result.loaded, Path(directory), Options(**options))

@@ -22,6 +22,14 @@ def check_parameters(module: Module, diagnostics: Diagnostics) -> None:
             _check_groups(op, parameters(module), diagnostics)
         if op.get("router_lr_multiplier") is not None:
             _check_routers(op, module, diagnostics)
+    if module.one("spec")["init"] == "mup" and any(op.name == "shape_change" for op in module.model.walk()):
+        diagnostics.error(
+            "E0763",
+            "muP in a model whose stream changes its width",
+            module.one("spec").where("init"),
+            "it scales by one width",
+            help="set init to normal_0.02, or take shape_change out",
+        )
     for op in module.all("quantization"):
         _check_scope(op, parameters(module), diagnostics)
 

@@ -241,6 +241,7 @@ def json_schema() -> dict[str, Any]:
     }
     properties: dict[str, Any] = {
         "schema_version": {"const": 1, "description": blocks.TOP_LEVEL["schema_version"]},
+        "extensions": {**blocks.EXTENSIONS.kind.json_schema(), "description": blocks.EXTENSIONS.doc},
         "include": {"type": ["string", "array"], "description": "Files that bring templates and let values."},
         "let": {"type": "object", "description": "Named numbers for ${let.NAME}."},
         **{name: object_schema(fields) for name, fields in BLOCKS.items()},

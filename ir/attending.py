@@ -10,6 +10,9 @@ from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Definition
 from eulerc.ir.divisors import divisors, nearest_divisor
 
+PLAIN_EAGER = (False, None, "model")
+"""Eager attention without cap and sinks, in the model's dtype: what the slot `eager` of a component may be."""
+
 
 def attention_state(op: Op, head_dim: int, value_dim: int | None = None) -> tuple[StateType, ...]:
     """Keys and values: they grow with the sequence; under a window, up to what a new token can still see.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from eulerc.ir.core import Block, Module, Op
-from eulerc.ir.definition import definitions
+from eulerc.ir.definition import definition, is_known
 
 
 def compact(module: Module) -> Module:
@@ -22,7 +22,7 @@ def complete(module: Module) -> Module:
 
 def shortened(op: Op) -> Op:
     """An op without the attributes that have their implicit value."""
-    implicit = definitions()[op.name].implicit if op.name in definitions() else {}
+    implicit = definition(op.name).implicit if is_known(op.name) else {}
     kept = {
         name: value for name, value in op.attributes.items() if name not in implicit or not _same(value, implicit[name])
     }
@@ -31,7 +31,7 @@ def shortened(op: Op) -> Op:
 
 def completed(op: Op) -> Op:
     """An op with its implicit attributes."""
-    implicit = definitions()[op.name].implicit if op.name in definitions() else {}
+    implicit = definition(op.name).implicit if is_known(op.name) else {}
     missing = {name: value for name, value in implicit.items() if name not in op.attributes}
     return evolve(op, attributes={**op.attributes, **missing})
 

@@ -9,6 +9,7 @@ from attrs import evolve, field, frozen
 
 from eulerc.diagnostics.model import Diagnostics, Label
 from eulerc.ir.core import Dim
+from eulerc.ir.extensions import Extension
 from eulerc.ir.fields import REQUIRED, Field
 from eulerc.ir.span import NOWHERE, Span
 
@@ -95,6 +96,10 @@ class ModelContext:
     hints: Values
     layered_safe: bool = False
     """Whether norms and routers are float32 whatever the model's dtype."""
+    extensions: tuple[Extension, ...] = ()
+    """Where further types of mixers and feed-forward networks come from."""
+    lacks_extensions: bool = False
+    """Whether some that the spec names could not be read: what looks unknown may be theirs."""
     used: set[str] = field(factory=set)
     width: int | None = None
 

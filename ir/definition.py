@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from attrs import field, frozen
 
 from eulerc.ir.core import Op, StateType, TensorType
+from eulerc.ir.extensions import Extension, collects, extension_definition
 from eulerc.ir.fields import Field
 from eulerc.ir.tensors import Init
 
@@ -206,7 +207,9 @@ _REGISTRY: dict[str, type[Definition]] = {}
 
 
 def register(definition: type[Definition]) -> type[Definition]:
-    """Class decorator: makes a definition known by its name."""
+    """Class decorator: makes a definition known by its name; that of an extension to the extension alone."""
+    if collects(definition):
+        return definition
     known = _REGISTRY.get(definition.name)
     if known is not None and known.__qualname__ != definition.__qualname__:
         raise ImportError(f"two definitions are named {definition.name}: {known} and {definition}")
@@ -224,14 +227,26 @@ def _load_all() -> None:
 
 
 def definitions() -> Mapping[str, type[Definition]]:
-    """Every known definition by name."""
+    """Every definition of the compiler's own by name."""
     _load_all()
     return _REGISTRY
 
 
 def definition(name: str) -> type[Definition]:
-    """The definition called `name`; KeyError if there is none."""
-    return definitions()[name]
+    """The definition called `name`, of an extension too; KeyError if there is none."""
+    return definitions().get(name) or _of_extension(name)
+
+
+def _of_extension(name: str) -> type[Definition]:
+    found = extension_definition(name)
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a definition called `name`."""
+    return name in definitions() or extension_definition(name) is not None
 
 
 def is_mixer(op: Op) -> bool:
@@ -239,8 +254,9 @@ def is_mixer(op: Op) -> bool:
     return definition(op.name).axis == "mixer"
 
 
-def by_axis(axis: str) -> dict[str, type[Definition]]:
+def by_axis(axis: str, extensions: Iterable[Extension] = ()) -> dict[str, type[Definition]]:
     """The definitions a template may choose on one axis, by their YAML type, in the order of their names."""
-    known = sorted(definitions().values(), key=lambda item: item.name)
+    further = (kind for extension in extensions for kind in extension.definitions.values())
+    known = sorted((*definitions().values(), *further), key=lambda item: item.name)
     found = (item for item in known if item.axis == axis and item.yaml_type is not None)
     return {str(item.yaml_type): item for item in found}

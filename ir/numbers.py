@@ -205,8 +205,12 @@ def _op_fields(op: Op) -> dict[str, Any]:
         return {"final_logit_softcapping": float(op["cap"])}
     if op.name == "dropout":
         return {"hidden_dropout": float(op["p"])}
-    fields = definition(op.name).config_fields(op)
-    return {name: float(value) if name in _real_fields() else value for name, value in fields.items()}
+    kind = definition(op.name)
+    own = {field.config for field in kind.fields.values() if isinstance(field.kind, Number)}
+    return {
+        name: float(value) if name in own or name in _real_fields() else value
+        for name, value in kind.config_fields(op).items()
+    }
 
 
 @cache

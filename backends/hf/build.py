@@ -20,6 +20,7 @@ from eulerc.backends.hf.tokenizer import TokenizerContract, TokenizerFiles, prep
 from eulerc.backends.hf.training import training_files
 from eulerc.frontend.compose import Spec, flatten
 from eulerc.ir.core import Module
+from eulerc.ir.extensions import extensions_of
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.phases import phases_of
 from eulerc.viz.svg import svg
@@ -105,6 +106,7 @@ def text_files(module: Module, origin: Origin, options: Options) -> dict[str, by
     files |= {name: text.encode() for name, text in training_files(module, model).items()}
     files[source_name] = source.encode()
     files |= dict(tokenizer.files) if tokenizer is not None else {}
+    files |= {name: data for extension in extensions_of(module) for name, data in extension.files.items()}
     files[PICTURE] = svg(module).encode()
     files["README.md"] = model_card(module, model, source_name, source).encode()
     return dict(sorted(files.items()))
@@ -143,6 +145,7 @@ def build(module: Module, origin: Origin, directory: Path, options: Options) -> 
     with staged(directory, force=options.force) as staging:
         digests = {}
         for name, data in files.items():
+            (staging / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).write_bytes(data)
             digests[name] = sha256(data).hexdigest()
         if options.weights == "random":

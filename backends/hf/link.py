@@ -14,6 +14,7 @@ from eulerc.backends.hf.imports import ImportConflictError, ImportSet
 from eulerc.backends.hf.names import names_in, rename, rename_in_docstrings
 from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.specialise import Facts, SpecialiseError, specialise_statements
+from eulerc.ir.extensions import loaded
 
 __all__ = ["Definition", "ImportSet", "LinkError", "Linked", "Request", "link"]
 
@@ -95,6 +96,9 @@ class _Linker:
 
     def _file(self, stem: str) -> ComponentFile:
         path = self.directory / f"{stem}.py"
+        extension = loaded(stem)
+        if extension is not None and not path.is_file():
+            return component_file(parse(extension.component, f"{stem}/component.py"))
         if not path.is_file():
             raise LinkError(path.name, 1, "there is no such component")
         return component_file(parse(path.read_text(encoding="utf-8"), path.name))

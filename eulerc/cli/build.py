@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eulerc.cli.common import checked, fail, show
+from eulerc.cli.common import AllowExtensions, checked, fail, show
 
 if TYPE_CHECKING:
     from eulerc.api import Loaded
@@ -64,6 +64,7 @@ def build(
     check: Annotated[
         bool, typer.Option("--check", help="Write nothing; exit 1 with a diff if the output differs.")
     ] = False,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Build a Hugging Face model directory.
 
@@ -82,7 +83,7 @@ def build(
         force=force,
         progress=_progress() if sys.stderr.isatty() else None,
     )
-    result = checked(spec)
+    result = checked(spec, allow_extensions)
     show(result.diagnostics, result.texts)
     if result.module is None or result.loaded is None:
         raise typer.Exit(1)
@@ -92,6 +93,7 @@ def build(
 def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Options, check: bool) -> None:
     from eulerc.backends.hf import build as backend
     from eulerc.backends.hf.exchange import OutputError
+    from eulerc.backends.hf.source_edit import SpecialiseError
     from eulerc.backends.hf.tokenizer import TokenizerError
 
     try:
@@ -109,6 +111,10 @@ def _run(module: Module, loaded: Loaded, output: Path, emit: Emit, options: Opti
             f"error[{error.code}]: {error.message}" + (f"\n  = help: {error.help}" if error.help else ""), err=True
         )
         raise typer.Exit(1) from error
+    except SpecialiseError as error:
+        if not loaded.extensions:
+            raise
+        fail(f"the component of an extension cannot be linked: {error}", 1)
     except OSError as error:
         fail(f"cannot write {output}: {error.strerror}", 1)
 

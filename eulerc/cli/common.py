@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,11 +15,16 @@ from eulerc.diagnostics.suggest import closest
 from eulerc.ir.core import Module
 from eulerc.presets.catalogue import catalogue
 
+AllowExtensions = Annotated[
+    bool, typer.Option("--allow-extensions", help="Run the Python of extensions that stand beside a spec.")
+]
 
-def checked(source: str) -> Linted:
+
+def checked(source: str, allow_extensions: bool = False) -> Linted:
     """Lints a file, a preset, or standard input (`-`); a missing source is a usage error."""
+    text = sys.stdin.buffer.read() if source == "-" else None
     try:
-        return lint("<stdin>", sys.stdin.buffer.read()) if source == "-" else lint(source)
+        return lint("<stdin>" if source == "-" else source, text, allow_extensions=allow_extensions)
     except FileNotFoundError:
         suggestion = closest(source, catalogue())
         hint = f"; did you mean {suggestion}?" if suggestion else "; see `eulerc presets list`"
@@ -42,9 +47,9 @@ def show(diagnostics: Sequence[Diagnostic], texts: dict[str, str]) -> None:
         typer.echo(summary(diagnostics), err=True)
 
 
-def compiled(source: str, stage: str = "module") -> Module:
+def compiled(source: str, stage: str = "module", allow_extensions: bool = False) -> Module:
     """The module of a source at `stage`; findings go to stderr, errors end the command with 1."""
-    result = checked(source)
+    result = checked(source, allow_extensions)
     show(result.diagnostics, result.texts)
     if result.loaded is None or result.module is None:
         raise typer.Exit(1)

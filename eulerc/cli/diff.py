@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eulerc.cli.common import checked, fail, show
+from eulerc.cli.common import AllowExtensions, checked, fail, show
 
 
 class Format(StrEnum):
@@ -27,6 +27,7 @@ def diff(
         int | None, typer.Option(min=1, help="Length at which work and state are counted; the shorter max_seq_len.")
     ] = None,
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 if the models differ.")] = False,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Compare two designs, in the terms of the language and in numbers.
 
@@ -34,7 +35,7 @@ def diff(
     """
     if old == new == "-":
         fail("only one of the two can be standard input", 2)
-    before, after = checked(old), checked(new)
+    before, after = checked(old, allow_extensions), checked(new, allow_extensions)
     for result in (before, after):
         show(result.diagnostics, result.texts)
     if before.compiled is None or after.compiled is None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from eulerc.cli.common import compiled
+from eulerc.cli.common import AllowExtensions, compiled
 
 
 class Stage(StrEnum):
@@ -23,6 +23,7 @@ def dump_ir(
     stage: Annotated[Stage, typer.Option(help="Stage to print.")] = Stage.layers,
     locs: Annotated[bool, typer.Option("--locs", help="Print where each op was written.")] = False,
     annotate: Annotated[bool, typer.Option("--annotate", help="Print parameters, work and state of each op.")] = False,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Print the intermediate representation of a spec.
 
@@ -32,6 +33,6 @@ def dump_ir(
     from eulerc.ir.compact import compact
     from eulerc.ir.printer import print_module
 
-    module = compact(compiled(spec, stage.value))
+    module = compact(compiled(spec, stage.value, allow_extensions))
     notes = op_notes(module) if annotate else None
     typer.echo(print_module(module, locs=locs, annotations=notes), nl=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eulerc import __version__
-from eulerc.cli.common import checked, show
+from eulerc.cli.common import AllowExtensions, checked, show
 from eulerc.diagnostics.model import Diagnostic
 from eulerc.ir.core import Module
 
@@ -35,6 +35,7 @@ def lint(
     format: Annotated[Format, typer.Option(help="How to print findings.")] = Format.text,
     fail_on: Annotated[FailOn, typer.Option(help="Severity from which on the exit code is 1.")] = FailOn.error,
     portability: Annotated[bool, typer.Option("--portability", help="Print which engines run the model.")] = False,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Check specs against every rule of the language.
 
@@ -43,7 +44,7 @@ def lint(
     findings: list[Diagnostic] = []
     texts: dict[str, str] = {}
     for spec in specs:
-        result = checked(spec)
+        result = checked(spec, allow_extensions)
         findings += result.diagnostics
         texts |= result.texts
         if portability and result.compiled is not None:

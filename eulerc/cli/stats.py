@@ -8,13 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from eulerc.api import portability
-from eulerc.cli.common import checked, show
+from eulerc.cli.common import AllowExtensions, checked, show
 
 
 def stats(
     spec: Annotated[str, typer.Argument(help="Spec file, preset, .eir file, or - for standard input.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     seq_len: Annotated[int | None, typer.Option(min=1, help="Length at which work and state are counted.")] = None,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Count parameters, cache bytes and FLOPs.
 
@@ -22,7 +23,7 @@ def stats(
     """
     from eulerc.ir.stats import statistics
 
-    result = checked(spec)
+    result = checked(spec, allow_extensions)
     show(result.diagnostics, result.texts)
     if result.compiled is not None:
         numbers = statistics(result.compiled, seq_len)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eulerc.cli.common import checked, fail, show
+from eulerc.cli.common import AllowExtensions, checked, fail, show
 
 
 class Format(StrEnum):
@@ -29,13 +29,14 @@ def viz(
     format: Annotated[
         Format | None, typer.Option(help="What to write; by the file's suffix if not set, and svg without a file.")
     ] = None,
+    allow_extensions: AllowExtensions = False,
 ) -> None:
     """Draw the architecture: its layers by depth, and a card for every distinct block.
 
     Example: eulerc viz gemma-2-2b -o gemma.svg
     """
     chosen = format or _by_suffix(output)
-    result = checked(spec)
+    result = checked(spec, allow_extensions)
     show(result.diagnostics, result.texts)
     if result.compiled is None:
         raise typer.Exit(1)

@@ -399,8 +399,13 @@ ENTRY: dict[str, Field] = {
 
 TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "shape_change", "depth_gating")
 
+EXTENSIONS = Field(
+    ListOf(item=Text(), minimum=1), "Folders beside the spec (`./pooling`), or names of installed extensions.", None
+)
+
 TOP_LEVEL: dict[str, str] = {
     "schema_version": "version of the language: 1",
+    "extensions": "mixers and feed-forward networks of your own",
     "meta": "where the numbers come from",
     "model": "model-wide sizes",
     "tokenizer_contract": "the tokenizer",

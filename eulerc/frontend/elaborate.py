@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from attrs import evolve, frozen
 
 from eulerc.diagnostics.model import Diagnostics
+from eulerc.extensions import extension_ops
 from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
@@ -24,11 +25,12 @@ from eulerc.frontend.widths import check_last_width
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
+from eulerc.ir.extensions import Extension
 from eulerc.ir.indexing import check_order
 from eulerc.ir.key_sharing import check_sources
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
-from eulerc.ir.span import Span
+from eulerc.ir.span import NOWHERE, Span
 
 OF_MODEL = ("init", "mup_base_width", "seed", "dropout")
 """Training hints that belong to other ops."""
@@ -49,8 +51,11 @@ class _Blocks:
     phases: Phases | None
 
 
-def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
-    """Stage `arch` of a spec, or None when it has errors; all of them are in `diagnostics`."""
+def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extension] = ()) -> Module | None:
+    """Stage `arch` of a spec, or None when it has errors; all of them are in `diagnostics`.
+
+    `extensions` are those that the spec names.
+    """
     reader = Reader(diagnostics, {})
     root = spec.root
     entries = {entry.key: entry for entry in reader.known_entries(root, blocks.TOP_LEVEL, "")}
@@ -59,7 +64,15 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     read = _read_blocks(reader, entries, root)
     _check_required(entries, root, diagnostics)
     layered_safe = read.compatibility.given.get("dtype_policy") == "layered_safe"
-    context = ModelContext(read.model, read.embedding, read.head, read.hints, layered_safe)
+    context = ModelContext(
+        read.model,
+        read.embedding,
+        read.head,
+        read.hints,
+        layered_safe,
+        extensions=tuple(extensions),
+        lacks_extensions=len(extensions) < _named(entries.get("extensions")),
+    )
     report = Report(diagnostics)
     _judge(context, report)
     if read.phases is not None:
@@ -94,12 +107,20 @@ def elaborate(spec: Spec, diagnostics: Diagnostics) -> Module | None:
     ops = (
         _spec_op(context, read),
         *_optional_ops(read, reader),
+        *extension_ops(extensions, entries["extensions"].value.span if extensions else NOWHERE),
         _embedding_op(context, embedding_norm),
         *templates.ops(),
         _schedule_op(schedule, laid, entries["layer_schedule"].value.span),
         _head_op(context, templates.op(schedule[-1]), head_norm, transform).replacing(mtp=mtp),
     )
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
+
+
+def _named(extensions: tree.Entry | None) -> int:
+    """How many extensions a spec names, rightly or wrongly."""
+    if extensions is None:
+        return 0
+    return len(extensions.value.items) if isinstance(extensions.value, tree.Sequence) else 1
 
 
 def _judge(context: ModelContext, report: Report) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -169,9 +169,14 @@ class Templates:
         environment = self._environment(name, body, layer)
         merged = tree.Mapping(tuple(entry for entry in body if entry.key != "params"), body.span)
         for override in layer.overrides:
-            merged = tree.merge(merged, placed(override))
+            merged = tree.merge(merged, placed(override, self._mixer_blocks()))
         self._refuse_params(merged)
         return resolve(merged, environment, self.reader.diagnostics)
+
+    def _mixer_blocks(self) -> frozenset[str]:
+        """The blocks that stand under a mixer."""
+        kinds = by_axis("mixer", self.context.extensions).values()
+        return frozenset(kind.block for kind in kinds if kind.block is not None)
 
     def _refuse_params(self, merged: tree.Mapping) -> None:
         entry = merged.entry("params")
@@ -257,13 +262,12 @@ def ranges(indices: list[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
 
 
-def placed(override: tree.Mapping) -> tree.Mapping:
+def placed(override: tree.Mapping, blocks: Container[str]) -> tree.Mapping:
     """An override with mixer blocks (`attention: {...}`) moved under `mixer`, where templates have them."""
-    names = {kind.block for kind in by_axis("mixer").values()}
-    mixers = tuple(entry for entry in override if entry.key in names)
+    mixers = tuple(entry for entry in override if entry.key in blocks)
     if not mixers:
         return override
-    rest = tree.Mapping(tuple(entry for entry in override if entry.key not in names), override.span)
+    rest = tree.Mapping(tuple(entry for entry in override if entry.key not in blocks), override.span)
     mixer = tree.Entry("mixer", mixers[0].key_span, tree.Mapping(mixers, mixers[0].value.span))
     return tree.merge(rest, tree.Mapping((mixer,), override.span))
 
@@ -368,7 +372,7 @@ class TemplateReader:
 
     def chosen(self, axis: str, node: tree.Mapping, default: str | None) -> type[Definition] | None:
         entry = node.entry("type")
-        kinds = by_axis(axis)
+        kinds = by_axis(axis, self.context.extensions)
         name = plain(entry.value) if entry is not None else default
         if name is None:
             self.report.error(
@@ -386,6 +390,8 @@ class TemplateReader:
                 "not compiled yet",
                 help=f"there are {', '.join(kinds)}",
             )
+            return None
+        if self.context.lacks_extensions:
             return None
         suggestion = closest(str(name), kinds)
         self.report.error(

@@ -371,6 +371,7 @@ for _name, _stages, _doc in (
     ("expect", EVERYWHERE, "Budgets that lint checks."),
     ("meta", EVERYWHERE, "Where the numbers of a spec come from."),
     ("extensions", EVERYWHERE, "Keys for plugins, handed on."),
+    ("extension", EVERYWHERE, "Definitions and a component from outside the compiler."),
     ("quantization", EVERYWHERE, "What a trainer rounds weights to."),
     ("embedding", frozenset({"arch"}), "The embedding block."),
     ("head", frozenset({"arch"}), "The head block."),

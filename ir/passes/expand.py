@@ -27,7 +27,7 @@ WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
 AFTER = ("post", "sandwich", "output")
 """Positions with a norm behind the sublayer."""
 
-CARRIED = ("spec", "tokenizer", "phases", "hints", "expect", "meta", "extensions", "quantization")
+CARRIED = ("spec", "tokenizer", "phases", "hints", "expect", "meta", "extensions", "extension", "quantization")
 
 
 class GraphBuilder:

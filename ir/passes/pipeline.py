@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import frozen
 
 from eulerc.ir.core import Module
 from eulerc.ir.definition import definitions
+from eulerc.ir.extensions import Extension, extensions_of
 from eulerc.ir.passes.expand import expand
 from eulerc.ir.passes.hand_on import hand_on
 from eulerc.ir.passes.hoist import hoist
@@ -37,9 +38,11 @@ PIPELINE = (
 STAGES = ("arch", "layers", "module")
 
 
-def allowed_ops(stage: str) -> frozenset[str]:
-    """The ops a stage may hold."""
-    return frozenset(name for name, kind in definitions().items() if stage in kind.stages) | {"model"}
+def allowed_ops(stage: str, extensions: Iterable[Extension] = ()) -> frozenset[str]:
+    """The ops a stage may hold, those of extensions among them."""
+    further = {name: kind for extension in extensions for name, kind in extension.definitions.items()}
+    kinds = {**definitions(), **further}
+    return frozenset(name for name, kind in kinds.items() if stage in kind.stages) | {"model"}
 
 
 def advance(module: Module, stage: str) -> Module:
@@ -58,7 +61,7 @@ def advance(module: Module, stage: str) -> Module:
 def check(module: Module, after: str) -> None:
     """Verifies a module; a failure names the pass that broke it."""
     try:
-        verify(module, allowed=allowed_ops(module.stage))
+        verify(module, allowed=allowed_ops(module.stage, extensions_of(module)))
     except VerifyError as error:
         error.add_note(f"after {after}")
         raise

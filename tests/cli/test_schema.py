@@ -35,7 +35,8 @@ def test_it_says_which_draft_it_is() -> None:
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-@pytest.mark.parametrize("name", SPECS)
+# The schema knows eulerc's own types, and not those of an extension
+@pytest.mark.parametrize("name", [name for name in SPECS if name != "extension"])
 def test_every_preset_and_every_variant_fits(name: str) -> None:
     assert list(complaints(read(SPECS[name]), SCHEMA, SCHEMA)) == []
 

@@ -44,7 +44,9 @@ def written(code: str, folder: Path) -> str:
     name = SOURCES[first.language]
     (folder / name).write_text(first.text, encoding="utf-8")
     for other in others:
-        (folder / str(other.option("file"))).write_text(other.text, encoding="utf-8")
+        path = folder / str(other.option("file"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(other.text, encoding="utf-8")
     return name
 
 

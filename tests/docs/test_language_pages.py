@@ -59,7 +59,9 @@ def test_example_does_what_it_says(name: str, block: Fenced, tmp_path: Path, mon
     monkeypatch.chdir(tmp_path)
     for other in fenced(PAGES[name]):
         if other.option("file") is not None:
-            (tmp_path / str(other.option("file"))).write_text(other.text, encoding="utf-8")
+            path = tmp_path / str(other.option("file"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(other.text, encoding="utf-8")
     (tmp_path / "kestrel.yaml").write_text(whole(block.text), encoding="utf-8")
     result = lint("kestrel.yaml")
     expected = block.option("error")

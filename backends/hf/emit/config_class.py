@@ -12,6 +12,8 @@ from eulerc.backends.hf.emit.phases import config_modes
 from eulerc.backends.hf.emit.prediction import mtp_config_method, mtp_values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
+from eulerc.ir.extensions import extension_field
+from eulerc.ir.fields import Flag, Integer, Number
 from eulerc.ir.layering import evaluations
 from eulerc.ir.numbers import final_width
 from eulerc.ir.ops.integrate import STAGES
@@ -181,11 +183,22 @@ STANDARD = frozenset(
 
 
 def documentation(name: str) -> tuple[str, str] | None:
-    """Type and meaning of a field; those of branches' norms go by the names of the branches."""
+    """Type and meaning of a field; those of branches' norms go by the names of the branches.
+
+    An extension documents its fields itself.
+    """
     norm = name.removesuffix("_norm_eps")
     if norm != name and name not in DOCS:
         return ("float", f"Added to the variance in `{norm}_layernorm`.")
-    return DOCS.get(name)
+    return DOCS.get(name) or _of_extension(name)
+
+
+def _of_extension(name: str) -> tuple[str, str] | None:
+    field = extension_field(name)
+    if field is None:
+        return None
+    types = {Integer: "int", Number: "float", Flag: "bool"}
+    return types.get(type(field.kind), "str"), field.doc
 
 
 def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str, Any]:

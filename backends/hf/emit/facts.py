@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from functools import cache, cached_property
-from importlib.resources import files
+from functools import cached_property
 from typing import Any
 
 from eulerc.backends.hf.component_file import component_file, forward_parameters
 from eulerc.backends.hf.source_edit import parse
+from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
 from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
+from eulerc.ir.extensions import extension_definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import layered
 from eulerc.ir.naming import class_prefix, stem
@@ -75,12 +76,6 @@ ROUTER_SIZES = {
 """Numbers that routers of one model may differ in."""
 
 SIZES = re.compile(r"\bsizes\.(\w+)")
-
-
-@cache
-def component_source(name: str) -> str:
-    """The text of a component file."""
-    return (files("eulerc.backends.hf.components") / f"{name}.py").read_text(encoding="utf-8")
 
 
 def parameters_of(class_op: Op) -> dict[str, str]:
@@ -312,6 +307,11 @@ class Model:
         return [(layer, op) for layer, template in enumerate(self.schedule) for op in template.ops if is_mixer(op)]
 
     @cached_property
+    def has_extensions(self) -> bool:
+        """Whether the model has mixers of extensions, of which nobody knows what kernels take them."""
+        return any(extension_definition(op.name) is not None for op in self.mixers)
+
+    @cached_property
     def alibi(self) -> bool:
         return any(op.get("alibi") for op in self.attending)
 
@@ -497,12 +497,10 @@ def part_names(op: Op) -> dict[str, str]:
     return {part: f"{own}{part}" for part in op.get("parts", ())}
 
 
-@cache
 def _reads_width(component: str) -> bool:
     return re.search(r"\b(config|sizes)\.hidden_size\b", component_source(component)) is not None
 
 
-@cache
 def _sizes_read(component: str) -> frozenset[str]:
     return frozenset(SIZES.findall(component_source(component)))
 

@@ -35,7 +35,9 @@ def pretrained_class(model: Model) -> str:
         emitter.line("supports_gradient_checkpointing = True")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
-        plain = not (model.alibi or model.indexed or model.has_value_dims or model.masks_by_head)
+        plain = not (
+            model.has_extensions or model.alibi or model.indexed or model.has_value_dims or model.masks_by_head
+        )
         own_masks = model.dilated or model.chunked or model.has_prefix
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
