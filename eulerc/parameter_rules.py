@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from eulerc.diagnostics.model import Diagnostics, Label
 from eulerc.diagnostics.suggest import closest
 from eulerc.ir.core import Module, Op
+from eulerc.ir.gating import GATE
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.parameter_names import covers
 from eulerc.ir.tensors import TensorPlan
@@ -62,7 +63,8 @@ def _check_scope(quantization: Op, trained: list[TensorPlan], diagnostics: Diagn
 
 
 def _check_routers(hints: Op, module: Module, diagnostics: Diagnostics) -> None:
-    if not any("experts" in op.attributes for template in module.all("template") for op in template.ops):
+    ops = [op for template in module.all("template") for op in template.ops]
+    if not any("experts" in op.attributes or op.name == GATE for op in ops):
         diagnostics.warning(
             "W0203",
             "training_hints.router_lr_multiplier is not used",

@@ -63,7 +63,7 @@ class ParameterGroups:
         return cls(
             vectors=tuple(shortest_globs(vectors, [tensor.name for tensor in wide if tensor.is_matrix])),
             routers=tuple(dict.fromkeys(f"*.{op['module']}.{router}" for op, router in model.routers)),
-            router_rate=hints.get("router_lr_multiplier"),
+            router_rate=hints.get("router_lr_multiplier") if model.routers else None,
             embeddings=tuple(tensor.name for tensor in trained if tensor.name.startswith(TABLES)),
             mup=model.spec["init"] == "mup",
             has_muon=hints.get("optimizer") in ("muon", "hybrid"),

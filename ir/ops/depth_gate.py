@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType, TensorType
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, linear, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, register
 from eulerc.ir.fields import Choice, Field, Flag, Number
 from eulerc.ir.gating import GATE, gate_of
 from eulerc.ir.numbers import grows
@@ -24,6 +24,7 @@ class DepthGate(Definition):
 
     name = GATE
     cache_kind = "indexed_attention"
+    implicit = {"router_float32": False}
     spelled = {name: f"depth_gating.{name}" for name in ("capacity", "router", "aux_coef")}
 
     capacity = Field(
@@ -50,6 +51,7 @@ class DepthGate(Definition):
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
         attributes = {name: values.value(name) for name in ("capacity", "router", "aux_coef")}
+        attributes["router_float32"] = context.layered_safe
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
@@ -62,7 +64,8 @@ class DepthGate(Definition):
 
     @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        return linear("router.proj", hidden_size, 1, False, std)
+        dtype = "float32" if cls.option(op, "router_float32") else None
+        return (LocalTensor("router.proj.weight", (1, hidden_size), std, dtype),)
 
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:

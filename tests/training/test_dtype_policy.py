@@ -24,6 +24,7 @@ NAMES = (
     "special_norms",
     "depth_scaled",
     "deepseek_v3",
+    "depth",
 )
 
 
@@ -47,7 +48,9 @@ def loaded(directory: Path, **options: Any) -> Any:
 
 def kept(names: Iterable[str]) -> set[str]:
     """Norms and routers, by name."""
-    return {name for name in names if name.endswith(("norm.weight", "norm.bias")) or ".gate." in name}
+    return {
+        name for name in names if name.endswith(("norm.weight", "norm.bias")) or ".gate." in name or ".router." in name
+    }
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
 
 from eulerc.api import build, lint
 from eulerc.ir.numbers import tensor_plan
+from tests.variants import VARIANTS
 from tests.variants.building import block, spec
 
 MOE = "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, shared_experts: 1, shared_gate: true, expert_bias: true}"
@@ -23,7 +24,12 @@ SCHEDULE = "  - {pattern: [routed, block], layers: 3}"
 def built(folder: Path, hints: str, more: str = "", width: int = 64) -> Path:
     """The directory of a small model with these hints."""
     text = spec("hinted", TEMPLATES, SCHEDULE, rest=f"{more}\ntraining_hints: {{{hints}}}")
-    (folder / "spec.yaml").write_text(text.replace("d_model: 64", f"d_model: {width}"))
+    return of_text(folder, text.replace("d_model: 64", f"d_model: {width}"))
+
+
+def of_text(folder: Path, text: str) -> Path:
+    """The directory of a spec."""
+    (folder / "spec.yaml").write_text(text)
     build(folder / "spec.yaml", folder / "built")
     return folder / "built"
 
@@ -79,6 +85,19 @@ def test_routers_learn_at_a_rate_of_their_own(tmp_path: Path) -> None:
         f"model.layers.{layer}.mlp.gate.weight" for layer in (0, 2)
     }
     assert set(rates.values()) == {0.01, 0.0025}
+
+
+def test_a_rate_of_routers_leaves_a_model_without_routers_alone(tmp_path: Path) -> None:
+    text = VARIANTS["llama"] + "\ntraining_hints: {lr_peak: 0.01, router_lr_multiplier: 0.25}\n"
+    found = options(of_text(tmp_path, text))
+    assert not [name for name, group in found.items() if group.get("lr", 0.01) != 0.01]
+
+
+def test_routers_of_gates_learn_at_that_rate_too(tmp_path: Path) -> None:
+    text = VARIANTS["depth_alibi"] + "\ntraining_hints: {lr_peak: 0.01, router_lr_multiplier: 0.25}\n"
+    found = options(of_text(tmp_path, text))
+    slow = {name.split(".", 3)[-1] for name, group in found.items() if group["lr"] == 0.0025}
+    assert slow == {"depth_gate.router.proj.weight", "mlp.gate.weight"}
 
 
 def test_muon_trains_the_matrices_of_layers(tmp_path: Path) -> None:

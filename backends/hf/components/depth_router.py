@@ -23,7 +23,7 @@ class DepthRouter(nn.Module):
         These are indices (batch, k) in the order of the tokens, and whether each is within capacity. The loss is the
         cross entropy between the logits and being among the best, over the tokens that are no padding.
         """
-        router_logits = self.proj(hidden_states).squeeze(-1).float()
+        router_logits = self.proj(hidden_states.to(self.proj.weight.dtype)).squeeze(-1).float()
         if attention_mask is None:
             return (router_logits,)
         real = real_tokens(attention_mask).expand_as(router_logits)

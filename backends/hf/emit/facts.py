@@ -378,7 +378,8 @@ class Model:
     @cached_property
     def routers(self) -> list[tuple[Op, str]]:
         """The ops with routers, and what these are called in their modules."""
-        return [*((op, "gate") for op in self.moe), *((op, "router") for op in self.attention_mixtures)]
+        within = [*self.attention_mixtures, *self.gates]
+        return [*((op, "gate") for op in self.moe), *((op, "router") for op in within)]
 
     @cached_property
     def routed(self) -> list[Op]:

@@ -75,6 +75,8 @@ def _kept_in_float32(model: Model) -> list[str]:
         names.append("e_score_correction_bias")
     if any(op["router_float32"] for op in model.attention_mixtures):
         names.append("self_attn.router.weight")
+    if any(gate["router_float32"] for gate in model.gates):
+        names.append("depth_gate.router.proj")
     if any((op.get("attention_sinks") or {}).get("dtype") for op in model.mixers):
         names.append("sinks")
     return names + _norms_in_float32(model)
