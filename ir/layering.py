@@ -8,10 +8,14 @@ from itertools import pairwise
 from attrs import evolve
 
 from eulerc.ir.core import Op
-from eulerc.ir.ops.integrate import STAGES
+from eulerc.ir.ops.integrate import ADAPTIVE, STAGES
 
 LAYERED = ("stack", "integrate")
 """The ops that run layers."""
+
+
+INTEGRATOR = ("method", "steps", "output", "tolerance")
+"""What is said of an integrator besides its layers."""
 
 
 def pieces(schedule: Op) -> tuple[Op, ...]:
@@ -23,7 +27,7 @@ def pieces(schedule: Op) -> tuple[Op, ...]:
     for first, last in pairwise(sorted({0, len(names), *inner})):
         op = Op("stack")
         if first in integrators:
-            op = Op("integrate", attributes={key: integrators[first][key] for key in ("method", "steps", "output")})
+            op = Op("integrate", attributes={key: integrators[first].get(key) for key in INTEGRATOR})
         numbers = None if modules is None else modules[first:last]
         found.append(evolve(op, attributes={"schedule": names[first:last], **op.attributes, "modules": numbers}))
     return tuple(found)
@@ -36,7 +40,14 @@ def layered(graph: Op) -> tuple[Op, ...]:
 
 def evaluations(op: Op) -> int:
     """How often an op runs its layers."""
-    return STAGES[op["method"]] * int(op["steps"]) if op.name == "integrate" else 1
+    if op.name != "integrate" or op["method"] == ADAPTIVE:
+        return 1
+    return STAGES[op["method"]] * int(op["steps"])
+
+
+def is_adaptive(graph: Op) -> bool:
+    """Whether some layers run as often as a solver likes, so that a model keeps no cache."""
+    return any(op.get("method") == ADAPTIVE for op in layered(graph))
 
 
 def runs(ops: Iterable[Op]) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from eulerc.ir.core import Module, Op, StateType, Symbol, Value
 from eulerc.ir.definition import definition, definitions, is_mixer
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
+from eulerc.ir.ops.integrate import STEPPING
 from eulerc.ir.prediction import NORMS, placed_ops, predicting_template, prediction
 from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
@@ -72,7 +73,7 @@ def distinct_layers(module: Module) -> list[Op]:
 def shares_modules(module: Module) -> bool:
     """Whether some module runs more than once, or would with more steps of an integrator."""
     numbers = module_indices(module)
-    is_integrated = any(op.get("method", "discrete") != "discrete" for op in layered(module.one("graph")))
+    is_integrated = any(op.get("method") in STEPPING for op in layered(module.one("graph")))
     return is_integrated or len(set(numbers)) < len(numbers)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
 from eulerc.ir.gating import gate_of, gone_through
+from eulerc.ir.layering import is_adaptive
 from eulerc.ir.numbers import STREAM_RANK, distinct_layers, grows, head_start, last_dim, schedule, tensor_plan
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import working_ops
@@ -110,7 +111,9 @@ def _state_elements(op: Op, length: int) -> int:
 
 
 def kv_bytes(module: Module, length: int) -> int:
-    """Bytes of the cache of one sequence of `length` tokens."""
+    """Bytes of the cache of one sequence of `length` tokens; an adaptive integrator leaves a model without one."""
+    if is_adaptive(module.one("graph")):
+        return 0
     width = BYTES[module.one("spec")["dtype"]]
     return sum(width * _state_elements(op, length) for template in schedule(module) for op in template.ops)
 

@@ -102,7 +102,7 @@ def text_files(module: Module, origin: Origin, options: Options) -> dict[str, by
     source_name, source = _source(module, origin)
     files = modeling_files(model, ids, source_name, options.layout)
     files["config.json"] = config_json(model, ids, options.layout)
-    files["generation_config.json"] = generation_config_json(ids)
+    files["generation_config.json"] = generation_config_json(ids, caches=not model.adaptive)
     files |= {name: text.encode() for name, text in training_files(module, model).items()}
     files[source_name] = source.encode()
     files |= dict(tokenizer.files) if tokenizer is not None else {}

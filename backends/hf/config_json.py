@@ -29,6 +29,8 @@ def config_json(model: Model, ids: dict[str, int | None], layout: str) -> bytes:
         values["module_indices"] = model.module_indices
     if "integrator_steps" in values:
         values["integrator_steps"] = model.integrator_steps
+    if "integrator_tolerances" in values:
+        values["integrator_tolerances"] = model.integrator_tolerances
     if "layer_types" in values:
         values["layer_types"] = model.kinds
     if "mtp_layer_types" in values:
@@ -58,9 +60,10 @@ def per_layer(model: Model) -> dict[str, dict[str, Any]]:
     return dict(sorted(layers.items(), key=lambda item: int(item[0])))
 
 
-def generation_config_json(ids: dict[str, int | None]) -> bytes:
-    """Special tokens for `generate`."""
+def generation_config_json(ids: dict[str, int | None], *, caches: bool) -> bytes:
+    """Special tokens for `generate`, and whether there is a cache for it."""
     # Fields of its own would be lost in a generation config that is taken for a part of the config
     content: dict[str, Any] = {} if "transition_token_id" in ids else {"_from_model_config": True}
     content |= {name: value for name, value in ids.items() if value is not None}
+    content |= {} if caches else {"use_cache": False}
     return (json.dumps(content, indent=2, sort_keys=True) + "\n").encode()

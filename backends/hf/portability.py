@@ -80,6 +80,14 @@ RULES: dict[str, Rule] = {
     "stream_width": Rule(
         "a stream that changes its width", _both(NO, "the engine's layers and its head have one width")
     ),
+    "adaptive": Rule(
+        "an adaptive integrator",
+        {
+            **_both(NO, "it keeps no cache"),
+            "static_cache": (NO, "it keeps no cache"),
+            "torch_export": (NO, "how often its layers run depends on the input"),
+        },
+    ),
     "latent": Rule(
         "latent attention",
         {

@@ -108,6 +108,7 @@ def _layering(ops: Sequence[Op]) -> Values:
         count = evaluations(op) * len(op["schedule"])
         if op.name == "integrate":
             numbers = {"type": op["method"], "steps": op["steps"], "output": op["output"]}
+            numbers |= {} if op["tolerance"] is None else {"tolerance": op["tolerance"]}
             found.append({"layers": f"{start}-{start + count - 1}", **numbers})
         start += count
     shares = len(set(modules)) < len(modules)

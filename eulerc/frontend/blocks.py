@@ -359,11 +359,17 @@ INTEGRATOR: dict[str, Field] = {
                 "discrete": "no integration: the body `steps` times, with weights of its own each time",
                 "ode_euler": "Euler's method: x + f(x) / steps, one evaluation a step",
                 "ode_rk4": "the classical Runge-Kutta method, four evaluations a step",
+                "ode_adaptive": "Dormand and Prince's method by torchdiffeq, whose steps follow from the tolerance",
             }
         ),
         "How x' = f(x) = body(x) - x is integrated from time 0 to 1, with the same weights in every step.",
     ),
-    "steps": Field(Integer(maximum=4096), "Steps of equal size."),
+    "steps": Field(Integer(maximum=4096), "Steps of equal size; with ode_adaptive, the most that it may take."),
+    "tolerance": Field(
+        Number(0, 1, exclusive=True),
+        "ode_adaptive: absolute and relative error allowed a step; 0.001 if not set.",
+        None,
+    ),
     "body": Field(Either(kinds=(Text(), Entries())), "A template, or entries with template, pattern or loop."),
     "output": Field(
         Choice(

@@ -232,7 +232,14 @@ def _schedule_op(schedule: list[Symbol], laid: Schedule, span: Span) -> Op:
     """The templates of the layers; which of them are one module, and where an integrator runs them."""
     shares = len(laid.distinct) < len(laid.layers)
     integrators: list[Attribute] = [
-        {"first": item.first, "layers": item.count, "method": item.method, "steps": item.steps, "output": item.output}
+        {
+            "first": item.first,
+            "layers": item.count,
+            "method": item.method,
+            "steps": item.steps,
+            "output": item.output,
+            **({} if item.tolerance is None else {"tolerance": item.tolerance}),
+        }
         for item in laid.integrators
     ]
     attributes: dict[str, Attribute] = {

@@ -17,8 +17,11 @@ from eulerc.frontend.schema import Reader, plain
 from eulerc.ir.context import Report, UnreadError, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
-from eulerc.ir.ops.integrate import STAGES
+from eulerc.ir.ops.integrate import ADAPTIVE, STAGES
 from eulerc.ir.span import Span
+
+TOLERANCE = 1e-3
+"""The error allowed an adaptive integrator where none is set."""
 
 SOURCES = ("template", "pattern")
 """Keys of an entry that names its layers itself."""
@@ -33,6 +36,7 @@ class Integrator:
     method: str
     steps: int
     output: str
+    tolerance: float | None
     span: Span
 
 
@@ -178,16 +182,32 @@ class _Layout:
         given = evolve(values.inner("integrator"), fields=blocks.INTEGRATOR)
         method, steps, output = (given.value(key) for key in ("type", "steps", "output"))
         rounds = steps if method == "discrete" else 1
+        if method != ADAPTIVE and given.value("tolerance") is not None:
+            self.reader.diagnostics.error(
+                "E0736",
+                f"a tolerance of {method}",
+                given.where("tolerance"),
+                "its steps have one size",
+                labels=(Label(given.where("type"), "set here"),),
+                help="set `type: ode_adaptive`, or take tolerance out",
+            )
         first = len(self.layers)
         for _ in range(rounds):
             body = self._body(_within(node, "integrator"), f"{path}.body", self.runs)
-            self._add(body, 1 if method == "discrete" else steps * STAGES[method])
+            self._add(body, 1 if method in ("discrete", ADAPTIVE) else steps * STAGES[method])
             if body is None or self.runs > MAX_LAYERS:
                 return
         if (method, output) != ("discrete", "token"):
             count = len(self.layers) - first
             steps = 1 if method == "discrete" else steps
-            self.integrators.append(Integrator(first, count, method, steps, output, given.span))
+            tolerance = self._tolerance(method, given)
+            self.integrators.append(Integrator(first, count, method, steps, output, tolerance, given.span))
+
+    def _tolerance(self, method: str, given: Values) -> float | None:
+        tolerance = given.value("tolerance")
+        if method == ADAPTIVE:
+            return TOLERANCE if tolerance is None else float(tolerance)
+        return None
 
 
 def _within(node: tree.Node, key: str) -> tree.Node | None:

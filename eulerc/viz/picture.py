@@ -237,7 +237,12 @@ def _numbers(module: Module) -> Iterator[tuple[str, str]]:
     yield f"weights, {spec['dtype']}", size_words(found["weights"]["bytes"])
 
 
-METHODS = {"ode_euler": "Euler's method", "ode_rk4": "Runge and Kutta's method", "discrete": "one after the other"}
+METHODS = {
+    "ode_euler": "Euler's method",
+    "ode_rk4": "Runge and Kutta's method",
+    "ode_adaptive": "Dormand and Prince's method",
+    "discrete": "one after the other",
+}
 """The methods of integrators in words."""
 
 
@@ -248,7 +253,8 @@ def _integrators(graph: Op) -> Iterator[str]:
         end = start + len(op["schedule"]) * evaluations(op)
         if op.name == "integrate":
             added = ", added to the stream" if op.get("output") == "hidden" else ""
-            steps = "" if op["method"] == "discrete" else f", {number(op['steps'])} steps"
+            most = "at most " if op["method"] == "ode_adaptive" else ""
+            steps = "" if op["method"] == "discrete" else f", {most}{number(op['steps'])} steps"
             where = layers_text(tuple(range(start, end)))
             yield f"{where}: {METHODS[op['method']]}{steps}{added}"
         start = end

@@ -174,6 +174,7 @@ VALUES: dict[str, list[Any]] = {
         {"type": "ode_euler", "steps": 4, "body": [{"template": "block"}, {"template": "other"}]},
         {"type": "ode_euler", "steps": 4, "body": "block", "output": "hidden"},
         {"type": "ode_rk4", "steps": 1, "body": "block"},
+        {"type": "ode_adaptive", "steps": 4, "body": "block"},
         {"type": "discrete", "steps": 4, "body": "block"},
         {"type": "discrete", "steps": 4, "body": "block", "output": "hidden"},
     ],

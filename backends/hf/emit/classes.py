@@ -14,6 +14,7 @@ from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.attention_options import NESTED_NORMS
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definitions
+from eulerc.ir.ops.integrate import ADAPTIVE
 
 NORM_SLOTS = {
     "qk_norm": "QKNorm",
@@ -177,7 +178,11 @@ def mask_requests(model: Model) -> list[Request]:
 def integrator_requests(model: Model) -> list[Request]:
     """The functions of the methods that integrate."""
     methods = dict.fromkeys(op["method"] for op in model.pieces if op.name == "integrate")
-    return [Request(component="integrators", names=(METHODS[name],)) for name in methods if name in METHODS]
+    known = [name for name in methods if name in METHODS]
+    return [
+        Request(component="adaptive_integrator" if name == ADAPTIVE else "integrators", names=(METHODS[name],))
+        for name in known
+    ]
 
 
 def loss_requests(model: Model) -> list[Request]:

@@ -16,7 +16,7 @@ from eulerc.ir.extensions import extension_field
 from eulerc.ir.fields import Flag, Integer, Number
 from eulerc.ir.layering import evaluations
 from eulerc.ir.numbers import final_width
-from eulerc.ir.ops.integrate import STAGES
+from eulerc.ir.ops.integrate import ADAPTIVE, STAGES, STEPPING
 
 DOCS: dict[str, tuple[str, str]] = {
     "vocab_size": ("int", "Rows of the token embedding."),
@@ -154,7 +154,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "execution_modes": ("list[dict]", "Phases of generation: name, budget in tokens, and what else tells them apart."),
     "transition_token_id": ("int", "Token that ends a phase which another one follows."),
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
-    "integrator_steps": ("list[int]", "The steps of every integrator."),
+    "integrator_steps": ("list[int]", "The steps of every integrator; of an adaptive one, the most."),
+    "integrator_tolerances": ("list[float]", "The error that every adaptive integrator allows a step."),
 }
 COUNTING_WINDOW = 2
 """The window of a cache that counts tokens: any would do."""
@@ -227,7 +228,7 @@ def config_values(model: Model, special_ids: dict[str, int | None]) -> dict[str,
     values |= dict.fromkeys(_lists(model))
     values |= mtp_values(model)
     values["tie_word_embeddings"] = next(op["tied"] for op in model.graph.ops if op.name == "unembed")
-    values["use_cache"] = True
+    values["use_cache"] = not model.adaptive
     if model.phases is not None:
         values["execution_modes"] = config_modes(model)
         if model.phases.token is not None:
@@ -245,6 +246,7 @@ def _lists(model: Model) -> list[str]:
     """The lists by layer or integrator, which `__post_init__` makes where they are left out."""
     present = {
         "integrator_steps": bool(model.integrator_steps),
+        "integrator_tolerances": bool(model.integrator_tolerances),
         "module_indices": model.shares_modules,
         "block_types": model.has_block_types,
         "layer_types": model.has_layer_types,
@@ -301,6 +303,7 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "block_types": "list[str] | None",
         "module_indices": "list[int] | None",
         "integrator_steps": "list[int] | None",
+        "integrator_tolerances": "list[float] | None",
         "kv_groups": "list[str] | None",
         "execution_modes": "list[dict] | None",
         "transition_token_id": "int | None",
@@ -435,6 +438,7 @@ def _post_init(emitter: Emitter, model: Model) -> None:
         "rope_layers": values.get("rope_layers"),
         "mtp_overrides": values.get("mtp_overrides"),
         "integrator_steps": model.integrator_steps or None,
+        "integrator_tolerances": model.integrator_tolerances or None,
         "execution_modes": values.get("execution_modes"),
     }
     literals = {name: value for name, value in literals.items() if value is not None}
@@ -482,6 +486,8 @@ def _module_indices(emitter: Emitter, model: Model) -> None:
         start = integrators = 0
         for op in model.pieces:
             count = evaluations(op) * len(op["schedule"])
+            if op.get("method") == ADAPTIVE:
+                integrators += 1
             if _has_steps(op):
                 rounds = STAGES[op["method"]]
                 body = model.module_indices[start : start + len(op["schedule"])]
@@ -496,14 +502,17 @@ def _module_indices(emitter: Emitter, model: Model) -> None:
 
 
 def _has_steps(op: Op) -> bool:
-    return op.name == "integrate" and op["method"] != "discrete"
+    """Whether the number of a piece's runs follows from its steps."""
+    return op.get("method") in STEPPING
 
 
 def _layer_count(model: Model) -> str:
     """How many layers run, as an expression in the integrators' steps."""
     plain = str(sum(len(op["schedule"]) for op in model.pieces if not _has_steps(op)))
-    a_step = [STAGES[op["method"]] * len(op["schedule"]) for op in model.pieces if _has_steps(op)]
-    if not a_step:
+    # An adaptive integrator has steps, and none of its runs counts
+    stepping = [op for op in model.pieces if op.get("method", "discrete") != "discrete"]
+    a_step = [STAGES[op["method"]] * len(op["schedule"]) if _has_steps(op) else 0 for op in stepping]
+    if not any(a_step):
         return plain
     return f"{plain} + sum(runs * steps for runs, steps in zip({a_step}, self.integrator_steps))"
 

@@ -15,7 +15,7 @@ from eulerc.ir.core import Module, Op, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
 from eulerc.ir.gating import gate_of
-from eulerc.ir.layering import layered
+from eulerc.ir.layering import is_adaptive, layered
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
     CONV,
@@ -30,6 +30,7 @@ from eulerc.ir.numbers import (
     schedule,
     shares_modules,
 )
+from eulerc.ir.ops.integrate import ADAPTIVE
 from eulerc.ir.phases import Phases, phases_of
 from eulerc.ir.positions import rope_parameters
 from eulerc.ir.prediction import predicting_template, prediction
@@ -126,6 +127,16 @@ class Model:
     @cached_property
     def integrates(self) -> bool:
         return any(op.name == "integrate" for op in self.pieces)
+
+    @cached_property
+    def adaptive(self) -> bool:
+        """Whether a solver runs layers as often as it likes, so that there is no cache."""
+        return is_adaptive(self.graph)
+
+    @cached_property
+    def integrator_tolerances(self) -> list[float]:
+        """The tolerance of every adaptive integrator."""
+        return [op["tolerance"] for op in self.pieces if op.get("method") == ADAPTIVE]
 
     @cached_property
     def integrator_steps(self) -> list[int]:

@@ -48,7 +48,7 @@ MODEL_IMPORTS = (
     "from transformers.generation.candidate_generator import CandidateGenerator",
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
     "from transformers.masking_utils import create_chunked_causal_mask, create_recurrent_attention_mask",
-    "from collections.abc import Callable",
+    "from collections.abc import Callable, Iterable",
     "from itertools import islice",
     "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
     "from transformers.modeling_layers import GenericForTokenClassification, GradientCheckpointingLayer",

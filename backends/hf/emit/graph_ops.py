@@ -9,7 +9,7 @@ from eulerc.ir.numbers import head_start, own_field
 
 DROPOUT = "nn.functional.dropout(hidden_states, p=self.hidden_dropout, training=self.training)"
 
-METHODS = {"ode_euler": "euler", "ode_rk4": "runge_kutta_4"}
+METHODS = {"ode_euler": "euler", "ode_rk4": "runge_kutta_4", "ode_adaptive": "dormand_prince"}
 """The functions of the methods that integrate."""
 
 SINUSOIDS = {"paper": "sinusoidal_positions", "spread": "spread_sinusoidal_positions"}

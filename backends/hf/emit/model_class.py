@@ -19,6 +19,7 @@ from eulerc.backends.hf.emit.late_layers import (
 )
 from eulerc.backends.hf.emit.masks import masks, position_biases
 from eulerc.ir.numbers import of_norm, tensor_plan
+from eulerc.ir.ops.integrate import ADAPTIVE
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
 
@@ -42,7 +43,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
-        emitter.line(f"_can_compile_fullgraph = {not model.attention_mixtures}")
+        emitter.line(f"_can_compile_fullgraph = {not (model.attention_mixtures or model.adaptive)}")
         if model.recurrent:
             emitter.line("_is_stateful = True")
         emitter.line("_supports_attention_backend = True")
@@ -241,10 +242,16 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
         """
     )
     emitter.line()
-    if model.gates:
-        emitter.line("# In training, layers choose among all tokens of a row: a cache is used where one is passed")
-    with emitter.indent(f"if use_cache and past_key_values is None{' and not self.training' if model.gates else ''}:"):
-        emitter.line("past_key_values = DynamicCache(config=self.config)")
+    if model.adaptive:
+        with emitter.indent("if past_key_values is not None:"):
+            emitter.line('raise ValueError("An adaptive integrator keeps no cache: pass use_cache=False")')
+    else:
+        if model.gates:
+            emitter.line("# In training, layers choose among all tokens of a row: a cache is used where one is passed")
+        with emitter.indent(
+            f"if use_cache and past_key_values is None{' and not self.training' if model.gates else ''}:"
+        ):
+            emitter.line("past_key_values = DynamicCache(config=self.config)")
     if model.hashes:
         emitter.line()
         emitter.line("# Layers may choose experts by token ids")
@@ -362,24 +369,31 @@ def _pieces(emitter: Emitter, model: Model, labels: str | None) -> None:
     """Layers and integrators in turn: every run of a layer takes the next index, and with it a cache slot."""
     emitter.line("layer_indices = iter(range(self.config.num_hidden_layers))")
     emitter.line()
-    with emitter.indent("def run_layers(hidden_states: torch.Tensor, count: int) -> torch.Tensor:"):
-        emitter.line('"""Runs the next layers, as many as `count`."""')
-        with emitter.indent("for layer_idx in islice(layer_indices, count):"):
+    with emitter.indent("def run_layers(hidden_states: torch.Tensor, indices: Iterable[int]) -> torch.Tensor:"):
+        emitter.line('"""Runs layers one after the other."""')
+        with emitter.indent("for layer_idx in indices:"):
             module = "self.config.module_indices[layer_idx]" if model.shares_modules else "layer_idx"
             emitter.line(f"decoder_layer = self.layers[{module}]")
             _call(emitter, model, "decoder_layer", labels)
         emitter.line("return hidden_states")
     emitter.line()
-    integrators = 0
+    integrators = adaptive = 0
     for op in model.pieces:
         is_beside = op.get("output") == "hidden"
         count = len(op["schedule"])
-        function, arguments = "run_layers", ["hidden_states", str(count)]
+        following = f"islice(layer_indices, {count})"
+        function, arguments = "run_layers", ["hidden_states", following]
         if op.get("method") in METHODS:
             function = METHODS[op["method"]]
             steps = f"self.config.integrator_steps[{integrators}]"
-            arguments = [f"lambda states: run_layers(states, {count})", "hidden_states", steps]
+            arguments = [f"lambda states: run_layers(states, {following})", "hidden_states", steps]
             integrators += 1
+        if op.get("method") == ADAPTIVE:
+            # However often the solver asks, it asks for these layers
+            emitter.line(f"body_{adaptive} = tuple({following})")
+            arguments[0] = f"lambda states: run_layers(states, body_{adaptive})"
+            arguments.append(f"self.config.integrator_tolerances[{adaptive}]")
+            adaptive += 1
         emitter.call(f"{'integrated' if is_beside else 'hidden_states'} = {function}", arguments)
         if is_beside:
             emitter.line("hidden_states = hidden_states + integrated")
