@@ -21,6 +21,7 @@ from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Choice, Field, Flag, Kind
 from eulerc.ir.key_sharing import MAKING
 from eulerc.ir.norms import NORM_FIELDS
+from eulerc.ir.ops import mamba1, mamba2
 from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
@@ -139,6 +140,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "down_multiplier": st.sampled_from([0.5, 2]),
     "value_factor": st.sampled_from([1, 2]),
     "d_state": st.sampled_from([4, 8]),
+    "dt_rank": st.sampled_from([3, 4]),
     "d_conv": st.sampled_from([2, 4]),
     "expand": st.sampled_from([1, 1.5, 2]),
     "n_groups": st.sampled_from([1, 2]),
@@ -459,6 +461,8 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
     drawn: Drawn = world.draw(some_of(fields))
     if drawn.get("rope") and world.positional != "rope":
         drawn.pop("rope")
+    if "variant" in fields:
+        one_variant(drawn, fields)
     if drawn.get("chunkwise") is False:
         drawn.pop("chunk_size", None)
     if world.one_width and "value_factor" in fields:
@@ -467,6 +471,16 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
     if "head_dim" in drawn or "n_groups" in drawn:
         drawn["head_dim"] = 8
     return drawn
+
+
+def one_variant(drawn: Drawn, fields: Mapping[str, Field]) -> None:
+    """Takes out the keys of the other Mamba, and an eps without a norm."""
+    variant = drawn.get("variant", fields["variant"].default)
+    for name in mamba1.FOREIGN if variant == "mamba1" else mamba2.FOREIGN:
+        drawn.pop(name, None)
+    key = "state_norm" if variant == "mamba1" else "norm"
+    if drawn.get(key, fields[key].default) == "none":
+        drawn.pop("norm_eps", None)
 
 
 def residual(draw: Draw, position: str) -> Drawn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from eulerc.ir.context import ModelContext, Report, Values
@@ -10,13 +9,32 @@ from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, LocalTensor, definition, linear, register
 from eulerc.ir.divisors import divisors, nearest_divisor
 from eulerc.ir.fields import EPS, Choice, Field, Flag, Integer, ListOf, Number
-from eulerc.ir.recurrence import RecurrentMixer, conv_state, conv_tensors, recurrent_state
+from eulerc.ir.recurrence import (
+    STEPS,
+    RecurrentMixer,
+    check_ranges,
+    conv_state,
+    conv_tensors,
+    inner_width,
+    recurrent_state,
+    refuse_foreign_keys,
+    refuse_norm_eps,
+    steps_init,
+)
 from eulerc.ir.tensors import Init
 
 NORMS = {"gate_first": "RMSNormGated", "norm_first": "RMSNormBeforeGate"}
-STEPS = "inverse_softplus time_step_min time_step_max"
 HEAD_DIM = 64
 """The width of a head that Mamba-2 has by default, where it divides the inner width."""
+
+D_STATE = 64
+"""Size of the state of a channel that Mamba-2 has by default."""
+
+FOREIGN = {
+    "dt_rank": "Mamba-2 reads the step of a head off the input, without a rank",
+    "state_norm": "norms on steps, B and C are Mamba's (Jamba); `norm` stands before the projection out",
+}
+"""Keys of Mamba alone, and why."""
 
 
 @register
@@ -35,11 +53,22 @@ class Mamba2(RecurrentMixer):
     }
 
     variant = Field(
-        Choice(meanings={"mamba2": "Mamba-2 (Dao & Gu 2024)"}),
+        Choice(
+            meanings={
+                "mamba1": "Mamba, a decay for each channel and state (Gu & Dao 2023)",
+                "mamba2": "Mamba-2, a decay for each head (Dao & Gu 2024)",
+            }
+        ),
         "Which Mamba.",
         "mamba2",
     )
-    d_state = Field(Integer(maximum=2**16), "Size of the state of each channel.", 64, "size", "mamba_d_state")
+    d_state = Field(
+        Integer(maximum=2**16),
+        "Size of the state of each channel; 64 if not set, and 16 for Mamba-1.",
+        None,
+        "size",
+        "mamba_d_state",
+    )
     d_conv = Field(Integer(2, 64), "Tokens that the convolution before it sees.", 4, "size", "mamba_d_conv")
     expand = Field(Number(0, 64, exclusive=True), "Inner width as a multiple of d_model.", 2)
     head_dim = Field(
@@ -75,10 +104,28 @@ class Mamba2(RecurrentMixer):
     )
     norm_eps = Field(
         EPS,
-        "Mamba-2: added to the mean square in that norm; `model.norm_eps` if not set.",
+        "Added to the mean square in the norms inside; `model.norm_eps` if not set.",
         None,
         "size",
         "mamba_norm_eps",
+    )
+    dt_rank = Field(
+        Integer(maximum=2**16),
+        "Mamba-1: rank of the step's projection; a sixteenth of d_model, rounded up, if not set.",
+        None,
+        "size",
+        "mamba_dt_rank",
+    )
+    state_norm = Field(
+        Choice(
+            meanings={
+                "none": "none (Mamba)",
+                "rms": "RMSNorm (Jamba)",
+                "rms_unweighted": "RMSNorm without weights (FalconMamba)",
+            }
+        ),
+        "Mamba-1: norms on the step's input, B and C.",
+        "none",
     )
     dt_limit = Field(ListOf(item=Number(0), minimum=2, maximum=2), "Mamba-2: bounds of the step.", None)
     dt_range = Field(
@@ -89,6 +136,10 @@ class Mamba2(RecurrentMixer):
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
+        if values.value("variant") == "mamba1":
+            return definition("mixer.mamba1").lower(values, context, report)
+        refuse_foreign_keys("mamba2", FOREIGN, values, report)
+        refuse_norm_eps(values, values.value("norm") != "none", "norm", report)
         check_ranges(values, report)
         width = inner_width(values, context, report)
         if width is None:
@@ -113,8 +164,9 @@ class Mamba2(RecurrentMixer):
                 help=f"set n_groups to {nearest_divisor(heads, groups)}",
             )
             return None
-        names = ("d_state", "d_conv", "chunk_size", "conv_bias", "proj_bias", "norm", "dt_limit", "dt_range")
+        names = ("d_conv", "chunk_size", "conv_bias", "proj_bias", "norm", "dt_limit", "dt_range")
         attributes = {"heads": heads, "head_dim": head_dim, "n_groups": groups}
+        attributes["d_state"] = values.get("d_state") or D_STATE
         attributes |= {name: values.value(name) for name in names}
         attributes["norm_eps"] = float(values.get("norm_eps") or context.norm_eps("norm.rms"))
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
@@ -171,43 +223,6 @@ class Mamba2(RecurrentMixer):
             fields |= dict(zip(("time_step_lower", "time_step_upper"), map(float, op["dt_limit"]), strict=True))
         low, high = cls.option(op, "dt_range")
         return fields | {"time_step_min": float(low), "time_step_max": float(high)}
-
-
-def inner_width(values: Values, context: ModelContext, report: Report) -> int | None:
-    """`expand` times d_model, which must be whole."""
-    expand = values.value("expand")
-    width = int(context.d_model) * expand
-    if width == int(width):
-        return int(width)
-    report.error(
-        "E0801",
-        f"{expand} times d_model {int(context.d_model)} is not whole",
-        values.where("expand"),
-        f"an inner width of {width:g}",
-        secondary=((context.model.where("d_model"), "d_model, set here"),),
-        help=f"set expand to {max(1, round(expand))}",
-    )
-    return None
-
-
-def steps_init(op: Op) -> Init:
-    """Biases whose softplus, the step, is uniform in its logarithm (Gu & Dao 2023, section 3.6)."""
-    low, high = definition(op.name).option(op, "dt_range")
-    return Init("inverse_softplus", Decimal(str(low)), Decimal(str(high)))
-
-
-def check_ranges(values: Values, report: Report) -> None:
-    """Bounds come in order."""
-    for name in ("dt_limit", "dt_range"):
-        bounds = values.get(name)
-        if bounds is not None and not bounds[0] < bounds[1]:
-            report.error(
-                "E0802",
-                f"{name} is not a range",
-                values.where(name),
-                f"{bounds[0]:g} is not below {bounds[1]:g}",
-                help=f"{name}: [{min(bounds):g}, {max(bounds) if bounds[0] != bounds[1] else bounds[0] + 1:g}]",
-            )
 
 
 def conv_width(op: Op) -> int:

@@ -52,6 +52,9 @@ DEFAULTS: dict[str, Any] = {
     "mamba_d_conv": 4,
     "mamba_chunk_size": 4,
     "mamba_norm_eps": 1e-6,
+    "mamba_d_ssm": 24,
+    "mamba_dt_rank": 3,
+    "mamba_state_norm_eps": 1e-6,
     "time_step_min": 0.001,
     "time_step_max": 0.1,
     "time_step_lower": 0.02,
@@ -60,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "mamba_conv_bias": True,
     "mamba_proj_bias": False,
     "mamba_rms_norm": True,
+    "mamba_state_norm": False,
     "limits_time_step": False,
     # facts of attention
     "attention_bias": False,

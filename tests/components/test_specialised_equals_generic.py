@@ -505,6 +505,15 @@ CASES = (
         differing={"num_attention_heads": 2, "v_head_dim": 6},
     ),
     Case(
+        "mamba1",
+        "MambaMixer",
+        recurrent_inputs,
+        dict.fromkeys(("mamba_conv_bias", "mamba_proj_bias", "mamba_state_norm", "shared_module"), FLAG),
+        slots={"StateNorm": RMS_NORMS},
+        dropped=untaken,
+        differing={"mamba_d_ssm": 16, "mamba_d_state": 6, "mamba_dt_rank": 2, "mamba_d_conv": 3},
+    ),
+    Case(
         "mamba2",
         "Mamba2Mixer",
         recurrent_inputs,

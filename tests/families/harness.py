@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from functools import cache
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -233,14 +234,23 @@ def padded_batch() -> dict[str, torch.Tensor]:
 
 
 def decoded(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits token by token through the cache."""
+    """Logits token by token through the cache; padding of recurrent layers belongs to a prompt."""
+    mask, length = batch.get("attention_mask"), batch["input_ids"].shape[1]
+    stateful = getattr(model, "_is_stateful", False)
+    prompt = PADDING + 1 if mask is not None and stateful else 1
+    # The library's models without attention call their cache so, and take a mask of the new tokens alone
+    recurrent = "cache_params" in signature(model.forward).parameters
+    if stateful and not recurrent:
+        # Without them, the library's Bamba starts every step at position 0
+        batch = {"position_ids": torch.arange(length).expand(batch["input_ids"].shape), **batch}
+    cache = "cache_params" if recurrent else "past_key_values"
     past, steps = None, []
-    for step in range(batch["input_ids"].shape[1]):
-        inputs = {name: tensor[:, step : step + 1] for name, tensor in batch.items() if name != "attention_mask"}
-        if "attention_mask" in batch:
-            inputs["attention_mask"] = batch["attention_mask"][:, : step + 1]
-        output = model(**inputs, past_key_values=past, use_cache=True)
-        past = output.past_key_values
+    for start, end in [(0, prompt), *((step, step + 1) for step in range(prompt, length))]:
+        inputs = {name: tensor[:, start:end] for name, tensor in batch.items()}
+        if mask is not None and not recurrent:
+            inputs["attention_mask"] = mask[:, :end]
+        output = model(**inputs, **{cache: past}, use_cache=True)
+        past = output[cache]
         steps.append(output.logits)
     return torch.cat(steps, dim=1)
 

@@ -12,7 +12,7 @@ from tests.families.harness import Family
 
 SIZES = {
     *("d_model", "vocab_size", "max_seq_len", "n_heads", "n_kv_heads", "head_dim", "intermediate_size", "mlp_ratio"),
-    *("experts", "expert_size", "kv_rank", "q_rank", "nope_dim", "rope_dim", "v_dim"),
+    *("chunk_size", "experts", "expert_size", "kv_rank", "q_rank", "nope_dim", "rope_dim", "v_dim"),
 }
 """Sizes, which the layout of the tensors proves."""
 

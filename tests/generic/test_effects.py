@@ -88,6 +88,10 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
         ("layer_schedule", "repeat"): None,
         ("layer_schedule", "integrator"): {"type": "ode_euler", "steps": 4, "body": "block"},
     },
+    **{
+        ("mixer", "mamba", name): {(*TEMPLATE, "mixer", "mamba", "variant"): "mamba1"}
+        for name in ("dt_rank", "state_norm")
+    },
     ("mixer", "attention", "window_mode"): {(*TEMPLATE, "mixer", "attention", "window"): 5},
     ("mixer", "attention", "indexer"): {(*TEMPLATE, "mixer", "attention", "mla"): MLA},
     ("mixer", "attention", "kv"): {

@@ -4,6 +4,7 @@ from tests.variants.building import block, spec
 from tests.variants.core import DEEPSEEK_MOE
 
 MAMBA2 = "type: mamba, mamba: {d_state: 8, chunk_size: 8"
+MAMBA1 = "type: mamba, mamba: {variant: mamba1"
 LATENT = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 12}"
 
 RETNET = "type: retnet, retnet: {chunk_size: 8"
@@ -27,6 +28,26 @@ VARIANTS: dict[str, str] = {
         + block("window: 9, n_heads: 2, rope: none", name="far")
         + block(LATENT, DEEPSEEK_MOE, name="latent"),
         "  - {pattern: [recurrent, near, far, latent]}\n  - {template: recurrent}",
+    ),
+    "mamba1": spec(
+        "selective_scan",
+        block(f"{MAMBA1}, expand: 1.5, dt_rank: 3}}", name="plain")
+        + block(
+            f"{MAMBA1}, d_conv: 2, conv_bias: false, proj_bias: true, state_norm: rms, norm_eps: 0.01}}",
+            norm="position: sandwich",
+            name="normed",
+        )
+        + block(f"{MAMBA1}, state_norm: rms_unweighted}}", ffn="type: none", name="alone"),
+        "  - {pattern: [plain, normed, alone]}",
+        embedding="  positional: none",
+    ),
+    "mamba1_beside_others": spec(
+        "all_kinds_of_states",
+        block(f"{MAMBA1}, d_state: 4, state_norm: rms}}", residual="type: parallel", name="selective")
+        + block(f"{MAMBA2}, norm: none}}", name="recurrent")
+        + block("window: 5, n_kv_heads: 2", DEEPSEEK_MOE, name="near")
+        + block("n_heads: 2, rope: none", name="far"),
+        "  - {pattern: [selective, near, recurrent, far]}\n  - {template: selective}",
     ),
     "mamba2_with_alibi": spec(
         "hybrid_alibi",

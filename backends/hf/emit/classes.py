@@ -24,6 +24,7 @@ NORM_SLOTS = {
     "difference_norm": "DifferenceNorm",
     "value_norm": "ValueNorm",
     "output_norm": "OutputNorm",
+    "state_norm": "StateNorm",
 }
 RESULTS = {
     False: "tuple[torch.Tensor, torch.Tensor | None]",

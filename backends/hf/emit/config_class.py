@@ -89,6 +89,12 @@ DOCS: dict[str, tuple[str, str]] = {
     "mamba_d_conv": ("int", "Tokens that the convolutions of the mixers see."),
     "mamba_chunk_size": ("int", "Tokens that the mixers work on together."),
     "mamba_norm_eps": ("float", "Added to the mean square in the norms of the mixers' output."),
+    "mamba_d_ssm": ("int", "Channels of the state space mixers."),
+    "mamba_dt_rank": ("int", "Rank of the projections to their steps."),
+    "mamba_state_norm_eps": (
+        "float",
+        "Added to the mean square in the norms of steps, and of what is written and read.",
+    ),
     "time_step_min": ("float", "Least step before training."),
     "time_step_max": ("float", "Largest step before training."),
     "time_step_lower": ("float", "Least step."),

@@ -1,0 +1,238 @@
+"""Mamba: selective state spaces with a decay for each channel and state (Gu & Dao 2023, "Mamba")."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig
+from transformers.cache_utils import Cache
+from transformers.integrations.accelerate import force_accelerate_hooks
+from transformers.integrations.hub_kernels import use_kernel_func_from_hub_with_fallback
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
+
+from eulerc.backends.hf.components.causal_conv import causal_conv1d_fn, zero_padding
+from eulerc.backends.hf.components.rms_norm import RMSNorm as StateNorm
+from eulerc.backends.hf.components.step_biases import step_biases
+
+
+@use_kernel_func_from_hub_with_fallback("selective_state_update", "mamba_ssm")
+def selective_state_update(
+    state: torch.Tensor,
+    hidden_states: torch.Tensor,
+    dt: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor,
+    z: torch.Tensor,
+    **kwargs: Any,
+) -> torch.Tensor:
+    """One token of the recurrence: h = exp(dt A) h + dt B x, y = C h + D x, times the gate (eq. 2, 4).
+
+    Writes `state`, (batch, channels, state_size), in place. `hidden_states`, the steps `dt` before their softplus and
+    the gate `z` are (batch, channels), `A` is (channels, state_size), `B` and `C` (batch, state_size), `D` (channels,).
+    """
+    hidden_states = hidden_states.float()
+    dt = nn.functional.softplus(dt.float())
+    state.copy_(state * torch.exp(dt[..., None] * A) + (dt * hidden_states)[..., None] * B.float()[:, None])
+    output = (state * C.float()[:, None]).sum(dim=-1) + D * hidden_states
+    return output * nn.functional.silu(z.float())
+
+
+@use_kernel_func_from_hub_with_fallback("selective_scan_fn", "mamba_ssm")
+def selective_scan(
+    hidden_states: torch.Tensor,
+    dt: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor,
+    z: torch.Tensor,
+    chunk_size: int = 16,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same recurrence over a sequence, from a state of zeros; every tensor but `A` and `D` has its length last.
+
+    All chunks advance together, first to find what each adds to the state, then again from the states that this gives:
+    a sequence of n tokens takes `2 * chunk_size + n / chunk_size` steps. Gives the output, (batch, channels, length),
+    and the last state, (batch, channels, state_size), both in float32.
+    """
+    dt = nn.functional.softplus(dt.float())
+    inputs, steps = into_chunks(dt * hidden_states, chunk_size), into_chunks(dt, chunk_size)
+    B, C = into_chunks(B, chunk_size), into_chunks(C, chunk_size)
+
+    # What each chunk but the last adds, and what it keeps of the state before
+    added = A.new_zeros(*inputs[0, :-1].shape, A.shape[-1])
+    for position in range(chunk_size):
+        new = inputs[position, :-1, ..., None] * B[position, :-1, :, None]
+        added = added * torch.exp(steps[position, :-1, ..., None] * A) + new
+    kept = torch.exp(steps[:, :-1].sum(dim=0)[..., None] * A)
+    before = [A.new_zeros(*inputs[0, 0].shape, A.shape[-1])]
+    for chunk in range(added.shape[0]):
+        before.append(before[-1] * kept[chunk] + added[chunk])
+
+    state = torch.stack(before)
+    outputs = []
+    for position in range(chunk_size):
+        new = inputs[position, ..., None] * B[position, :, :, None]
+        state = state * torch.exp(steps[position, ..., None] * A) + new
+        outputs.append((state * C[position, :, :, None]).sum(dim=-1))
+    output = torch.stack(outputs).permute(2, 3, 1, 0).flatten(2)[..., : hidden_states.shape[-1]]
+    return (output + D[:, None] * hidden_states) * nn.functional.silu(z.float()), state[-1]
+
+
+def into_chunks(states: torch.Tensor, chunk_size: int) -> torch.Tensor:
+    """(batch, channels, length) as (chunk_size, chunks, batch, channels) in float32, filled with zeros."""
+    states = nn.functional.pad(states.float(), (0, -states.shape[-1] % chunk_size))
+    return states.unflatten(-1, (-1, chunk_size)).permute(3, 2, 0, 1)
+
+
+def carried_on(
+    state: torch.Tensor,
+    dt: torch.Tensor,
+    A: torch.Tensor,
+    C: torch.Tensor,
+    z: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a state before the sequence adds to the output of `selective_scan` and to the last state."""
+    steps = nn.functional.softplus(dt.float()).cumsum(dim=-1)
+    decayed = state[:, :, None] * torch.exp(steps[..., None] * A[:, None])
+    output = (decayed * C.float().transpose(1, 2)[:, None]).sum(dim=-1)
+    return output * nn.functional.silu(z.float()), decayed[:, :, -1]
+
+
+def selective_recurrence(
+    hidden_states: torch.Tensor,
+    dt: torch.Tensor,
+    A: torch.Tensor,
+    B: torch.Tensor,
+    C: torch.Tensor,
+    D: torch.Tensor,
+    z: torch.Tensor,
+) -> torch.Tensor:
+    """The recurrence as it is written (eq. 2, 4), token by token: what the other forms are held to."""
+    dt = nn.functional.softplus(dt)
+    state = hidden_states.new_zeros(*hidden_states.shape[:2], A.shape[-1])
+    outputs = []
+    for token in range(hidden_states.shape[-1]):
+        step, inputs = dt[..., token, None], hidden_states[..., token]
+        state = torch.exp(step * A) * state + step * B[:, None, :, token] * inputs[..., None]
+        output = (state * C[:, None, :, token]).sum(dim=-1) + D * inputs
+        outputs.append(output * nn.functional.silu(z[..., token]))
+    return torch.stack(outputs, dim=-1)
+
+
+class MambaMixer(nn.Module):
+    """A selective state space behind a short convolution, with a gate beside both (section 3.4)."""
+
+    def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
+        super().__init__()
+        sizes = config.per_layer_config[layer_idx]
+        self.config = config
+        self.layer_idx = layer_idx
+        self.intermediate_size = sizes.mamba_d_ssm
+        self.state_size = sizes.mamba_d_state
+        self.conv_kernel_size = sizes.mamba_d_conv
+        self.time_step_rank = sizes.mamba_dt_rank
+
+        self.in_proj = nn.Linear(
+            config.hidden_size,
+            2 * self.intermediate_size,
+            bias=config.mamba_proj_bias,
+        )
+        self.conv1d = nn.Conv1d(
+            self.intermediate_size,
+            self.intermediate_size,
+            kernel_size=self.conv_kernel_size,
+            groups=self.intermediate_size,
+            bias=config.mamba_conv_bias,
+        )
+        self.x_proj = nn.Linear(self.intermediate_size, self.time_step_rank + 2 * self.state_size, bias=False)
+        self.dt_proj = nn.Linear(self.time_step_rank, self.intermediate_size)
+        self.time_step_min = sizes.time_step_min
+        self.time_step_max = sizes.time_step_max
+        self.dt_proj.bias = nn.Parameter(
+            step_biases((self.intermediate_size,), self.time_step_min, self.time_step_max),
+        )
+        states = torch.arange(1, self.state_size + 1)
+        self.A_log = nn.Parameter(torch.log(states).repeat(self.intermediate_size, 1))
+        self.D = nn.Parameter(torch.ones(self.intermediate_size))
+        if config.mamba_state_norm:
+            self.dt_layernorm = StateNorm(self.time_step_rank, eps=sizes.mamba_state_norm_eps)
+            self.b_layernorm = StateNorm(self.state_size, eps=sizes.mamba_state_norm_eps)
+            self.c_layernorm = StateNorm(self.state_size, eps=sizes.mamba_state_norm_eps)
+        self.out_proj = nn.Linear(
+            self.intermediate_size,
+            config.hidden_size,
+            bias=config.mamba_proj_bias,
+        )
+
+    @force_accelerate_hooks("conv1d")
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        past_key_values: Cache | None = None,
+        cache_slot: int = 0,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        layer_idx = cache_slot if self.config.shared_module else self.layer_idx
+        dtype, seq_len = hidden_states.dtype, hidden_states.shape[1]
+        hidden_states, gate = self.in_proj(hidden_states).chunk(2, dim=-1)
+        gate = gate.transpose(1, 2)
+
+        recurrent_state = None
+        hidden_states = zero_padding(hidden_states, attention_mask).transpose(1, 2)
+        if past_key_values is not None:
+            recurrent_state = past_key_values.get_recurrent_state(layer_idx)
+            hidden_states = past_key_values.update_conv_state(
+                hidden_states,
+                layer_idx,
+                conv_kernel_size=self.conv_kernel_size,
+            )
+        hidden_states = causal_conv1d_fn(
+            hidden_states,
+            self.conv1d.weight.squeeze(1),
+            self.conv1d.bias,
+            activation="silu",
+        )[:, :, -seq_len:]
+        hidden_states = zero_padding(hidden_states.transpose(1, 2), attention_mask)
+
+        dt, B, C = self.x_proj(hidden_states).split([self.time_step_rank, self.state_size, self.state_size], dim=-1)
+        if self.config.mamba_state_norm:
+            dt, B, C = self.dt_layernorm(dt), self.b_layernorm(B), self.c_layernorm(C)
+        dt = self.dt_proj(dt).transpose(1, 2)
+        hidden_states, B, C = hidden_states.transpose(1, 2), B.transpose(1, 2), C.transpose(1, 2)
+
+        A = -torch.exp(self.A_log.float())
+        if recurrent_state is not None and seq_len == 1:
+            output = selective_state_update(
+                recurrent_state,
+                hidden_states[..., 0],
+                dt[..., 0],
+                A,
+                B[..., 0],
+                C[..., 0],
+                self.D.float(),
+                z=gate[..., 0],
+                dt_softplus=True,
+            )[..., None]
+        else:
+            output, last_state = selective_scan(
+                hidden_states,
+                dt,
+                A,
+                B,
+                C,
+                self.D.float(),
+                z=gate,
+                delta_softplus=True,
+                return_last_state=True,
+            )
+            if recurrent_state is not None:
+                added, remaining = carried_on(recurrent_state, dt, A, C, gate)
+                output, last_state = output + added, last_state + remaining
+            if past_key_values is not None:
+                past_key_values.update_recurrent_state(last_state, layer_idx)
+        return self.out_proj(output.transpose(1, 2).to(dtype))
