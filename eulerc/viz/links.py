@@ -45,7 +45,7 @@ def _links(value: Handed, level: int, layers: Sequence[Op]) -> Iterator[Link]:
     for index, layer in enumerate(layers):
         if giver is not None and any(value in definition(op.name).takes(op) for op in layer.ops):
             takers.setdefault(giver, []).append(index)
-        if any(value in definition(op.name).offers(op) for op in layer.ops):
+        if any(op.get("hands_on") and value in definition(op.name).offers(op) for op in layer.ops):
             giver = index
     return (Link(value.key, giver, tuple(found), level) for giver, found in takers.items())
 

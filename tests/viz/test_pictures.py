@@ -234,6 +234,12 @@ def test_layers_that_share_are_linked_to_the_last_layer_that_gives() -> None:
     assert picture_of(module_of("indexed")).links == ()
 
 
+def test_layers_of_several_kinds_are_linked_to_those_of_their_own() -> None:
+    by_type = picture_of(module_of("shared_kv_by_type")).links
+    assert by_type == (Link("kv", 1, (3, 5, 7)), Link("kv", 4, (6,), level=1))
+    assert_laid_out(drawn(module_of("shared_kv_by_type")))
+
+
 def test_links_go_on_in_the_next_row() -> None:
     layers = "  - {pattern: [choosing, sharing, local, sharing], repeat: 20}"
     text = re.sub(r"  - \{pattern: \[choosing, sharing, local.*", layers, VARIANTS["indices_shared"])
