@@ -43,5 +43,12 @@ def phases_of(module: Module) -> Phases | None:
     """The phases of a module at any stage; None where it generates as usual."""
     for op in module.all("phases"):
         transition = op["transition"] or {}
-        return Phases(tuple(op["execution_modes"]), transition.get("token"))
+        modes = tuple(mode for mode in op["execution_modes"] if not mode["per_token_rationale"])
+        return Phases(modes, transition.get("token")) if modes else None
     return None
+
+
+def rationale_of(module: Module) -> dict[str, Any] | None:
+    """The mode of thoughts before every token; None without."""
+    modes = (mode for op in module.all("phases") for mode in op["execution_modes"])
+    return next((mode for mode in modes if mode["per_token_rationale"]), None)

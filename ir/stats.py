@@ -10,7 +10,8 @@ from eulerc.ir.definition import Cost, definition
 from eulerc.ir.gating import gate_of, gone_through
 from eulerc.ir.layering import is_adaptive
 from eulerc.ir.numbers import STREAM_RANK, distinct_layers, grows, head_start, last_dim, schedule, tensor_plan
-from eulerc.ir.phases import phases_of
+from eulerc.ir.ops.rationale import RATIONALES
+from eulerc.ir.phases import phases_of, rationale_of
 from eulerc.ir.prediction import working_ops
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8}
@@ -170,7 +171,28 @@ def executed_flops(module: Module, length: int, predicting: bool = False) -> int
         tokens = gone_through(share, length) if predicting else length
         keys = int(cost.window or 0) if cost.blockwise else tokens
         work += (cost.linear + cost.expanded) * tokens + cost.attention * tokens * keys
-    return 2 * work
+    return 2 * (work + thinking(module, length, (length * length, length * length)))
+
+
+def thinking(module: Module, length: int, pairs: tuple[int, int]) -> int:
+    """Multiply-adds of one thought behind each token: passes through the layers that see the text and what they added.
+
+    `pairs` are those of query and key within the text, and within what one pass adds. The first pass reads the start of
+    a thought, the last its end; all but the last two choose a token, and the last one predicts.
+    """
+    mode = rationale_of(module)
+    if mode is None:
+        return 0
+    width, graph = module.one("spec")["d_model"], module.one("graph")
+    start = head_start(graph)
+    ops = [*(op for template in schedule(module) for op in template.ops), *graph.ops[:start]]
+    body = [definition(op.name).cost(op, width) for op in ops]
+    head = [definition(op.name).cost(op, width).linear for op in graph.ops[start:] if op.name != "rationale"]
+    passes = int(mode["max_tokens"]) + 2
+    added = passes * (passes + 1) // 2
+    attention = sum(cost.attention for cost in body) * (passes * pairs[0] + added * pairs[1])
+    expanded = sum(cost.expanded for cost in body) * length * (passes + added)
+    return attention + expanded + length * (passes * sum(cost.linear for cost in body) + (passes - 1) * sum(head))
 
 
 def flops_per_token(module: Module, length: int) -> dict[str, int]:
@@ -178,9 +200,11 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
 
     `forward` counts the pairs that causality and windows leave; `unmasked` counts all pairs, as an eager attention
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1), with the modules that predict
-    further tokens. Of a gated layer the tokens within its capacity count.
+    further tokens and all thoughts that are drawn. Of a gated layer the tokens within its capacity count.
     """
     forward, trained = (_useful_flops(_costs(module, predicting), length) for predicting in (False, True))
+    thoughts = 2 * thinking(module, length, (_causal_pairs(length, length), length)) // length
+    forward, trained = forward + thoughts, trained + RATIONALES * thoughts
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * trained}
 
 

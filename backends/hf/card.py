@@ -6,6 +6,7 @@ from eulerc import __version__
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.portability import lines, verdicts
 from eulerc.ir.core import Module
+from eulerc.ir.phases import rationale_of
 from eulerc.ir.stats import statistics
 
 PICTURE = "architecture.svg"
@@ -63,9 +64,10 @@ tokenizer = AutoTokenizer.from_pretrained("PATH", trust_remote_code=True)
 
 def _phases(model: Model) -> str:
     """How the model generates, where it does so in phases."""
-    phases = model.phases
+    phases, thought = model.phases, rationale_of(model.module)
+    thoughts = f"Before every token it thinks {thought['max_tokens']} tokens, which nobody sees.\n\n" if thought else ""
     if phases is None:
-        return ""
+        return f"## How it generates\n\n{thoughts}" if thoughts else ""
     last = phases.modes[-1]["name"]
     rows = [
         f"| {mode['name'].replace('|', chr(92) + '|')} | {mode['max_tokens']:,} | {_yes(mode['visible_to_user'])} "
@@ -78,7 +80,8 @@ def _phases(model: Model) -> str:
         (
             "## How it generates",
             "",
-            f"`generate` goes through the phases below, each ended by {ended}; the last one ends the sequence.{hidden}",
+            f"{thoughts}`generate` goes through the phases below, each ended by {ended}; the last one ends the "
+            f"sequence.{hidden}",
             "",
             "| phase | tokens at most | visible | seen by later phases | weight of its labels |",
             "|---|---|---|---|---|",

@@ -19,6 +19,7 @@ from eulerc.frontend.blocks import ENGINES
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition, is_mixer
 from eulerc.ir.numbers import config_fields, module_indices, schedule
+from eulerc.ir.phases import phases_of
 from eulerc.layers import layers_text
 
 NO, RESTRICTED, YES = "no", "restricted", "yes"
@@ -133,6 +134,7 @@ RULES: dict[str, Rule] = {
         "a width of heads that is no multiple of 8 up to 256", _both(RESTRICTED, "few attention kernels take it")
     ),
     "no_attention": Rule("not exactly one attention in a layer", _both(NO, "the engine asks for one in every layer")),
+    "rationale": Rule("thoughts before every token", _both(NO, "the engine runs the layers once a token")),
     "phases": Rule(
         "generation in phases", _both(RESTRICTED, "the engine generates by itself, and knows no phases or budgets")
     ),
@@ -254,7 +256,7 @@ def _model_traits(module: Module) -> Iterator[str]:
         yield "attn_logit_softcapping"
     if all(op.get("window") is not None for template in schedule(module) for op in template.ops if is_mixer(op)):
         yield "window_everywhere"
-    if module.all("phases"):
+    if phases_of(module) is not None:
         yield "phases"
     kinds = {(op.get("scaling") or {}).get("type") for op in module.all("rope")}
     yield from (trait for kind, trait in ROPES.items() if kind in kinds)

@@ -246,7 +246,9 @@ EXECUTION_MODE: dict[str, Field] = {
     ),
     "loss_weight": Field(Number(0), "Factor on the loss of the phase's labels.", 1.0),
     "visible_to_user": Field(Flag(), "Whether `generate` returns and streams the phase.", True),
-    "per_token_rationale": Field(Flag(), "Think before every token (Zelikman et al. 2024, Quiet-STaR).", False),
+    "per_token_rationale": Field(
+        Flag(), "No phase, but a thought of `max_tokens` tokens before every token (Zelikman et al. 2024).", False
+    ),
 }
 
 TRANSITION: dict[str, Field] = {

@@ -16,7 +16,7 @@ from eulerc.frontend.compose import Spec
 from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, schedule_of
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
-from eulerc.frontend.phases import Phases, check_phases, check_views, phases_op, read_phases
+from eulerc.frontend.phases import Phases, check_phases, check_thoughts, check_views, phases_op, read_phases
 from eulerc.frontend.prediction import check_template, head_templates, prediction_of
 from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
@@ -91,6 +91,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     check_together(templates.ops(), context, report)
     if read.phases is not None:
         check_views(read.phases, templates.ops(), report)
+        check_thoughts(read.phases, templates.ops(), laid, context, report)
     layers = [None if name is None else templates.op(name) for name in names]
     check_order([layer for layer in layers if layer is not None], report)
     check_sources([layer for layer in layers if layer is not None], report)

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 
 from attrs import frozen
 
 from eulerc.frontend import tree
 from eulerc.frontend.blocks import EXECUTION_MODE, TRANSITION
+from eulerc.frontend.layout import Schedule
 from eulerc.frontend.schema import Reader
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Op
+from eulerc.ir.definition import definition
 from eulerc.ir.span import Span
 
 
 @frozen
 class Phases:
-    """The two blocks, read; `transition` is None where it was not written."""
+    """The two blocks, read; `transition` is None where it was not written. Modes of `thoughts` are no phases."""
 
     modes: tuple[Values, ...]
     transition: Values | None
     span: Span
+    thoughts: tuple[Values, ...] = ()
 
 
 def read_phases(reader: Reader, entries: Mapping[str, tree.Entry]) -> Phases | None:
@@ -33,7 +37,9 @@ def read_phases(reader: Reader, entries: Mapping[str, tree.Entry]) -> Phases | N
     if transition is not None:
         ending = reader.block(transition.value, TRANSITION, "transition", transition.value.span)
     span = (modes or transition or next(iter(entries.values()))).value.span
-    return Phases(() if modes is None else _read_modes(reader, modes.value), ending, span)
+    read = () if modes is None else _read_modes(reader, modes.value)
+    thoughts = tuple(mode for mode in read if mode.given.get("per_token_rationale"))
+    return Phases(tuple(mode for mode in read if mode not in thoughts), ending, span, thoughts)
 
 
 def _read_modes(reader: Reader, node: tree.Node) -> tuple[Values, ...]:
@@ -76,9 +82,67 @@ def check_views(phases: Phases, templates: tuple[Op, ...], report: Report) -> No
             )
 
 
+UNTHINKING = (
+    ("window", "a window"),
+    ("alibi", "ALiBi"),
+    ("dynamic_mask", "a dynamic mask"),
+    ("indexer", "an indexer"),
+    ("prefix_lm", "a prefix"),
+    ("temperature", "a temperature"),
+    ("hash_salt", "experts chosen by token ids"),
+)
+"""What thoughts in parallel cannot go through, by the attribute that says it."""
+
+THINKING = ("mixer.attention", "mixer.latent_attention", "mixer.differential_attention")
+"""The mixers that they can; of what else a layer may have, norms and feed-forward networks."""
+
+
+def check_thoughts(
+    phases: Phases, templates: tuple[Op, ...], laid: Schedule, context: ModelContext, report: Report
+) -> None:
+    """Thoughts behind all tokens at once see the text and themselves: what masks or counts otherwise cannot."""
+    with suppress(UnreadError):
+        for mode in phases.thoughts[:1]:
+            integrated = (("an integrator", item.span) for item in laid.integrators)
+            found = next(chain(_unthinking(phases, templates, context), integrated), None)
+            if found is not None:
+                what, span = found
+                report.error(
+                    "E0752",
+                    f"thoughts before every token in a model with {what}",
+                    mode.where("per_token_rationale"),
+                    "thought in parallel, behind all tokens at once",
+                    secondary=((span, what),),
+                    help="take per_token_rationale out, or choose otherwise there",
+                )
+
+
+def _unthinking(phases: Phases, templates: tuple[Op, ...], context: ModelContext) -> Iterator[tuple[str, Span]]:
+    """What thoughts in parallel cannot go through, and where it was written."""
+    for op in (op for template in templates for op in template.walk()):
+        yield from ((what, op.where(key)) for key, what in UNTHINKING if op.get(key) not in (None, False))
+        if op.get("kv") == "shared":
+            yield "shared keys and values", op.where("kv")
+        if not (op.name in (*THINKING, "template", "wiring") or definition(op.name).axis in ("ffn", "norm")):
+            yield f"a {op.name.removeprefix('mixer.').replace('_', ' ')}", op.span
+    model_wide = (
+        (context.embedding, "positional", context.positional not in ("rope", "none"), "absolute positions"),
+        (context.embedding, "width", context.embedding.get("width") is not None, "an embedding of its own width"),
+        (context.head, "type", context.head.value("type") != "causal_lm", "modules that predict further tokens"),
+        (context.hints, "checkpointing", context.hints.value("checkpointing"), "gradient checkpointing"),
+        *(
+            (mode, "loss_weight", mode.value("loss_weight") != 1, "phases that weigh other than 1")
+            for mode in phases.modes
+        ),
+        *((mode, "kv_share", not mode.value("kv_share"), "phases that begin anew") for mode in phases.modes[:-1]),
+    )
+    yield from ((what, values.where(key)) for values, key, is_found, what in model_wide if is_found)
+
+
 def phases_op(phases: Phases) -> Op:
     """The op of phases without a fault."""
-    modes = [{name: mode.value(name) for name in EXECUTION_MODE} for mode in phases.modes]
+    every = (*phases.thoughts, *phases.modes)
+    modes = [{name: mode.value(name) for name in EXECUTION_MODE} for mode in every]
     transition = None
     if phases.transition is not None:
         transition = {name: phases.transition.value(name) for name in TRANSITION}
@@ -88,7 +152,7 @@ def phases_op(phases: Phases) -> Op:
 
 def _check_names(phases: Phases, report: Report) -> None:
     first: dict[str, Values] = {}
-    for mode in phases.modes:
+    for mode in (*phases.thoughts, *phases.modes):
         name = str(mode.get("name"))
         if name in first:
             report.error(
@@ -178,15 +242,28 @@ def _check_shared(phases: Phases, report: Report) -> None:
 
 
 def _check_rationale(phases: Phases, report: Report) -> None:
-    for mode in phases.modes:
-        if mode.value("per_token_rationale"):
-            report.error(
-                "E0204",
-                "per_token_rationale is not in this version of the language",
-                mode.where("per_token_rationale"),
-                "thoughts before every token: not compiled yet",
-                help="take per_token_rationale out",
-            )
+    """Thoughts before every token are no phase: nothing sees them but the token behind them."""
+    thinking = [mode for mode in phases.thoughts if mode.value("per_token_rationale")]
+    for mode in thinking[1:]:
+        report.error(
+            "E0751",
+            "two modes think before every token",
+            mode.where("per_token_rationale"),
+            "the second",
+            secondary=((thinking[0].where("per_token_rationale"), "the first"),),
+            help="keep one of the two",
+        )
+    for key in ("kv_share", "visible_to_user"):
+        for mode in thinking[:1]:
+            if mode.get(key):
+                report.error(
+                    "E0751",
+                    f"{key} true in thoughts before every token",
+                    mode.where(key),
+                    "only the next token sees them",
+                    secondary=((mode.where("per_token_rationale"), "thoughts before every token"),),
+                    help=f"take {key} out",
+                )
 
 
 def _check_budgets(phases: Phases, context: ModelContext, report: Report) -> None:

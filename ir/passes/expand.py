@@ -20,6 +20,7 @@ from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
+from eulerc.ir.phases import rationale_of
 
 WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
 """What the library calls the parts of a layer, in the names of modules and config fields."""
@@ -243,7 +244,7 @@ def _widening(op: Op, stream: Value, widths: Mapping[str, Extent]) -> Op:
 
 def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
     spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
-    stream = _constant(builder, stream, head, "hidden_divisor")
+    states, stream = stream, _constant(builder, stream, head, "hidden_divisor")
     shape: dict[str, Attribute] = {
         "vocab_size": spec["vocab_size"],
         "width": embedding["width"],
@@ -256,6 +257,10 @@ def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
     logits = _constant(builder, logits, head, "logit_divisor")
     if head["logit_softcap"] is not None:
         logits = builder.add(Op("softcap"), (logits,), "logits", cap=head["logit_softcap"], dtype=head["softcap_dtype"])
+    mode = rationale_of(module)
+    if mode is not None:
+        numbers: dict[str, Attribute] = {"tokens": mode["max_tokens"], "loss_weight": float(mode["loss_weight"])}
+        logits = builder.add(Op("rationale"), (states, logits), "mixed", module="thoughts", **numbers)
     return logits
 
 

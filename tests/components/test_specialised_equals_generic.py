@@ -628,6 +628,12 @@ CASES = (
         differing={"num_experts": 12, "moe_intermediate_size": 40, "shared_expert_intermediate_size": 8},
     ),
     Case(
+        "rationales",
+        "Rationales",
+        lambda config: {"text_states": hidden_states(config), "thought_states": hidden_states(config, seed=2)},
+        arguments=lambda facts: {},
+    ),
+    Case(
         "prediction_head",
         "PredictionHead",
         states_input,

@@ -25,6 +25,19 @@ execution_modes:
 transition: {type: budget_exhausted}
 """,
     ),
+    "thinking": spec(
+        "thinking",
+        block(MLA, MOE, name="latent") + block("n_kv_heads: 2, qk_norm: head, softcap: 9.0, rope: none", name="plain"),
+        "  - {pattern: [latent, plain]}",
+        rest="""
+head: {logit_softcap: 9.0, bias: true}
+execution_modes:
+  - {name: thought, max_tokens: 2, per_token_rationale: true, loss_weight: 0.5}
+  - {name: draft, max_tokens: 4, kv_share: true}
+  - {name: answer, max_tokens: 9}
+transition: {type: budget_exhausted}
+""",
+    ),
     "one_phase": spec(
         "one_phase",
         block(MLA, norm="type: layernorm, position: sandwich", residual="type: parallel"),

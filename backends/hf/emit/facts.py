@@ -31,7 +31,7 @@ from eulerc.ir.numbers import (
     shares_modules,
 )
 from eulerc.ir.ops.integrate import ADAPTIVE
-from eulerc.ir.phases import Phases, phases_of
+from eulerc.ir.phases import Phases, phases_of, rationale_of
 from eulerc.ir.positions import rope_parameters
 from eulerc.ir.prediction import predicting_template, prediction
 
@@ -118,6 +118,11 @@ class Model:
     def phases(self) -> Phases | None:
         """The phases of generation, if it has any."""
         return phases_of(self.module)
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether it thinks before every token."""
+        return rationale_of(self.module) is not None
 
     @cached_property
     def pieces(self) -> tuple[Op, ...]:

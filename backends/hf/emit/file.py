@@ -24,6 +24,7 @@ from eulerc.backends.hf.emit.masks import layer_masks
 from eulerc.backends.hf.emit.phases import phase_requests
 from eulerc.backends.hf.emit.prediction import prediction_classes
 from eulerc.backends.hf.emit.prefix import prefix_imports
+from eulerc.backends.hf.emit.rationale import rationale_requests
 from eulerc.backends.hf.emit.width import fitted
 from eulerc.backends.hf.imports import ImportSet
 from eulerc.backends.hf.link import link
@@ -138,7 +139,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [layer_masks(model)] if model.masks_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model), *prediction_classes(model)]
-    phased = link(phase_requests(model), COMPONENTS)
+    phased = link([*phase_requests(model), *rationale_requests(model)], COMPONENTS)
     auxiliary += [item.text for item in phased.definitions]
     tail = [*auxiliary, head_class.head_class(model), model_class.task_heads(model)]
     definitions = [

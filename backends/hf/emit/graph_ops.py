@@ -78,6 +78,8 @@ def head_member(model: Model, op: Op) -> str | None:
         return f"self.head = {op['class']}(config)"
     if op.name == "project":
         return f"self.project_out = nn.Linear(config.hidden_size, {embedding_width(model)}, bias=False)"
+    if op.name == "rationale":
+        return f"self.thoughts = {op['class']}(config)"
     if op.name == "unembed":
         width = embedding_width(model) if op["width"] is not None else "config.hidden_size"
         return f"self.lm_head = nn.Linear({width}, config.vocab_size, bias={op['bias']})"
@@ -128,7 +130,7 @@ def head_lines(model: Model, sliced: bool = True) -> list[str]:
     if ops[place]["tokens"] is not None:
         found.append("logits = logits[..., : self.config.unpadded_vocab_size]")
     for op in ops[place + 1 :]:
-        found += _logit_lines(op)
+        found += [] if op.name == "rationale" else _logit_lines(op)
     return found
 
 

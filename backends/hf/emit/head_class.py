@@ -11,6 +11,7 @@ from eulerc.backends.hf.emit.model_class import inputs, prefix_docstring
 from eulerc.backends.hf.emit.phases import generation_classes, predicting, views, weighted_loss
 from eulerc.backends.hf.emit.prediction import prediction_loss, prediction_methods
 from eulerc.backends.hf.emit.prefix import generation_methods, prefix_labels
+from eulerc.backends.hf.emit.rationale import before_model, logits_method, rationale_loss, thoughtful
 from eulerc.ir.core import Op
 
 
@@ -45,6 +46,7 @@ def head_class(model: Model) -> str:
             emitter.line()
         candidate_generator(emitter, model)
         generation_methods(emitter, model)
+        logits_method(emitter, model)
         prediction_methods(emitter, model, head_lines(model, sliced=False), _size(model))
         _head_forward(emitter, model)
     return emitter.text()
@@ -91,9 +93,11 @@ def _head_forward(emitter: Emitter, model: Model) -> None:
 
 def _run_model(emitter: Emitter, model: Model) -> None:
     views(emitter, model)
+    before_model(emitter, model)
     with emitter.indent("outputs = self.model("):
-        for name in (*(parameter.split(":")[0] for parameter in inputs(model)), "use_cache"):
+        for name in (parameter.split(":")[0] for parameter in inputs(model)):
             emitter.line(f"{name}={name},")
+        emitter.line(f"use_cache={'True' if model.thinks else 'use_cache'},")
         if has_late_layers(model):
             emitter.line("logits_to_keep=logits_to_keep,")
         if model.routed:
@@ -106,6 +110,8 @@ def _run_model(emitter: Emitter, model: Model) -> None:
 
 
 def _logits(emitter: Emitter, model: Model) -> None:
+    if thoughtful(emitter, model):
+        return
     emitter.line("hidden_states = outputs.last_hidden_state")
     predicting(emitter, model)
     emitter.line("# Only compute the logits that are asked for")
@@ -121,7 +127,7 @@ def _loss(emitter: Emitter, model: Model) -> None:
     emitter.line("loss = None")
     with emitter.indent("if labels is not None:"):
         prefix_labels(emitter, model)
-        if not weighted_loss(emitter, model):
+        if not weighted_loss(emitter, model) and not rationale_loss(emitter, model):
             arguments = ["logits=logits", "labels=labels", f"vocab_size={_size(model)}", "**kwargs"]
             emitter.call("loss = self.loss_function", arguments)
         prediction_loss(emitter, model)
@@ -241,7 +247,7 @@ def _return(emitter: Emitter, model: Model, output: str) -> None:
         if _balances(model):
             emitter.line("aux_loss=aux_loss,")
         emitter.line("logits=logits,")
-        emitter.line("past_key_values=outputs.past_key_values,")
+        emitter.line(f"past_key_values=outputs.past_key_values{' if use_cache else None' if model.thinks else ''},")
         emitter.line("hidden_states=outputs.hidden_states,")
         emitter.line("attentions=outputs.attentions,")
         if model.routed:

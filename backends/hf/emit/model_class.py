@@ -33,17 +33,24 @@ def pretrained_class(model: Model) -> str:
     with emitter.indent(f"class {name}PreTrainedModel(PreTrainedModel):"):
         emitter.line(f"config: {name}Config")
         emitter.line('base_model_prefix = "model"')
-        emitter.line("supports_gradient_checkpointing = True")
+        # Checkpointing drops the cache that thoughts go on from
+        emitter.line(f"supports_gradient_checkpointing = {not model.thinks}")
         emitter.line(f"_no_split_modules = [{layers}]")
         emitter.line('_skip_keys_device_placement = ["past_key_values"]')
         plain = not (
-            model.has_extensions or model.alibi or model.indexed or model.has_value_dims or model.masks_by_head
+            model.thinks
+            or model.has_extensions
+            or model.alibi
+            or model.indexed
+            or model.has_value_dims
+            or model.masks_by_head
         )
         own_masks = model.dilated or model.chunked or model.has_prefix
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
-        emitter.line(f"_can_compile_fullgraph = {not (model.attention_mixtures or model.adaptive)}")
+        refused = model.attention_mixtures or model.adaptive or model.thinks
+        emitter.line(f"_can_compile_fullgraph = {not refused}")
         if model.recurrent:
             emitter.line("_is_stateful = True")
         emitter.line("_supports_attention_backend = True")

@@ -1,0 +1,127 @@
+"""Thoughts before every token are those of a loop in plain Python, one text and one token at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from eulerc.backends.hf.components.rationales import rationale_loss
+from tests.generic.builds import code, model, tokens
+
+THOUGHT = 2
+"""Tokens of a thought in the variant."""
+
+
+def states(lm: Any, embeds: torch.Tensor) -> torch.Tensor:
+    """The states of a text alone, without a cache: (length, width)."""
+    found: torch.Tensor = lm.model(inputs_embeds=embeds[None], use_cache=False).last_hidden_state[0]
+    return found
+
+
+def reference(lm: Any, text: list[int], thought: list[int] | None = None) -> tuple[torch.Tensor, float]:
+    """The logits behind a text, and the log-probability of its thought: the likeliest tokens, or those given."""
+    embeds = lm.model.embed_tokens(torch.tensor(text))
+    start, end = lm.thoughts.embeddings.weight
+    last = states(lm, embeds)[-1]
+    embeds = torch.cat((embeds, start[None]))
+    log_prob = 0.0
+    for step in range(THOUGHT):
+        scores = lm.compute_logits(states(lm, embeds)[-1]).log_softmax(dim=-1)
+        token = int(scores.argmax()) if thought is None else thought[step]
+        log_prob += scores[token].item()
+        embeds = torch.cat((embeds, lm.model.embed_tokens(torch.tensor([token]))))
+    behind = states(lm, torch.cat((embeds, end[None])))[-1]
+    weight = lm.thoughts(last[None], behind[None])[0]
+    return weight * lm.compute_logits(last) + (1 - weight) * lm.compute_logits(behind), log_prob
+
+
+@torch.no_grad()
+def test_every_place_thinks_as_it_would_alone() -> None:
+    lm = model("thinking")
+    ids = tokens(2, 9)
+    logits = lm(ids).logits
+    for row, text in enumerate(ids.tolist()):
+        for place in range(9):
+            wanted, _ = reference(lm, text[: place + 1])
+            torch.testing.assert_close(logits[row, place], wanted, rtol=2e-5, atol=2e-5)
+
+
+@torch.no_grad()
+def test_only_the_places_asked_for_are_thought_behind() -> None:
+    lm = model("thinking")
+    ids = tokens(2, 9)
+    logits = lm(ids).logits
+    torch.testing.assert_close(lm(ids, logits_to_keep=2).logits, logits[:, -2:])
+    places = torch.tensor([1, 4])
+    torch.testing.assert_close(lm(ids, logits_to_keep=places).logits, logits[:, places])
+    assert lm(ids, use_cache=False).past_key_values is None
+    assert lm(ids).past_key_values.get_seq_length() == 9
+
+
+def test_training_draws_thoughts_and_scores_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = model("thinking").train()
+    ids = tokens(1, 6)
+    drawn: list[torch.Tensor] = []
+    lm.model.embed_tokens.register_forward_hook(lambda module, inputs, output: drawn.append(inputs[0]))
+    seen: dict[str, torch.Tensor] = {}
+
+    def watched(logits: torch.Tensor, log_probs: torch.Tensor, labels: torch.Tensor, *rest: Any, **kwargs: Any) -> Any:
+        seen.update(logits=logits, log_probs=log_probs)
+        seen["loss"] = rationale_loss(logits, log_probs, labels, *rest, **kwargs)
+        return seen["loss"]
+
+    monkeypatch.setattr(code("thinking"), "rationale_loss", watched)
+    torch.manual_seed(0)
+    lm(ids, labels=ids)
+    text, *thoughts = drawn
+    assert text.shape == (1, 6)
+    thought = torch.stack(thoughts, dim=-1)
+    assert thought.shape == (2, 6, THOUGHT)
+    assert not torch.equal(thought[0], thought[1])
+    losses = []
+    for copy in range(2):
+        for place in range(6):
+            wanted, log_prob = reference(lm, ids[0, : place + 1].tolist(), thought[copy, place].tolist())
+            torch.testing.assert_close(seen["logits"][copy, 0, place], wanted, rtol=2e-5, atol=2e-5)
+            assert seen["log_probs"][copy, 0, place].item() == pytest.approx(log_prob, abs=2e-5)
+            if place < 5:
+                losses.append((wanted.log_softmax(dim=-1)[ids[0, place + 1]], log_prob))
+    # A loss of its own for each, and a reward for the better of two thoughts
+    total = 0.0
+    for first, second in zip(losses[:5], losses[5:], strict=True):
+        better = abs(first[0].item() - second[0].item()) / 2
+        log_prob = first[1] if first[0] > second[0] else second[1]
+        total += -(first[0].item() + second[0].item()) / 2 - 0.5 * better * log_prob / 2
+    assert seen["loss"].item() == pytest.approx(total / 5, rel=1e-5)
+
+
+def test_the_better_thought_becomes_likelier_and_the_worse_teaches_nothing() -> None:
+    labels = torch.tensor([[0, 1, 2]])
+    logits = torch.zeros(2, 1, 3, 4)
+    logits[0, 0, 0, 1] = 1.0
+    log_probs = torch.full((2, 1, 3), -3.0, requires_grad=True)
+    rationale_loss(logits, log_probs, labels, loss_weight=1.0).backward()
+    assert log_probs.grad is not None
+    gains = torch.nn.functional.cross_entropy(
+        logits[:, 0, :2].transpose(1, 2), labels[:, 1:].expand(2, -1), reduction="none"
+    )
+    assert log_probs.grad[0, 0, 0].item() == pytest.approx(-(gains.mean(dim=0) - gains[0])[0].item() / 2 / 2)
+    assert log_probs.grad.count_nonzero() == 1
+    plain = rationale_loss(logits, None, labels, loss_weight=1.0)
+    torch.testing.assert_close(plain, gains.mean())
+    torch.testing.assert_close(rationale_loss(logits, None, labels, 1.0, num_items_in_batch=8), gains.mean() / 4)
+
+
+def test_every_parameter_learns_in_training() -> None:
+    lm = model("thinking").train()
+    ids = tokens(4, 12)
+    lm(ids, labels=ids).loss.backward()
+    without = [name for name, parameter in lm.named_parameters() if parameter.grad is None or not parameter.grad.any()]
+    assert without == []
+
+
+def test_checkpointing_is_not_supported() -> None:
+    with pytest.raises(ValueError, match="checkpointing"):
+        model("thinking").gradient_checkpointing_enable()
