@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,20 @@ from eulerc.api import lint
 from eulerc.backends.hf.drafting import drafting_obstacle
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.ir.core import Module, Op
+from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.prediction import predicting_template, prediction
 from eulerc.ir.stats import executed_flops, statistics
+from eulerc.presets.catalogue import catalogue
 
 NAMES = tuple(name for name, text in VARIANTS.items() if "causal_lm_mtp" in text)
 
 
 def compiled(name: str) -> Module:
-    return read(VARIANTS[name])[1]
+    return compiled_text(VARIANTS[name])
+
+
+def compiled_text(text: str) -> Module:
+    return read(text)[1]
 
 
 DRAFTING = tuple(name for name in NAMES if drafting_obstacle(compiled(name)) is None)
@@ -268,3 +275,22 @@ def test_the_base_model_loads_without_the_modules(name: str) -> None:
     assert not base["missing_keys"]
     lm.set_attn_implementation("eager" if not lm._supports_sdpa else "sdpa")
     assert lm.mtp.config._attn_implementation == lm.config._attn_implementation
+
+
+def test_deepseek_v3_with_its_module_has_as_many_parameters_as_its_checkpoint() -> None:
+    """The hub counts 684,531,386,000: with table and head once more, routing biases, and a scale for every block."""
+    text = (
+        catalogue()["deepseek-v3"]
+        .read_text()
+        .replace("  type: causal_lm\n", "  type: causal_lm_mtp\n  mtp: {head_template: sparse}\n")
+    )
+    module = compiled_text(text)
+    numbers = statistics(module)["parameters"]
+    plans = list(tensor_plan(module))
+    biases = sum(plan.numel for plan in plans if plan.buffer)
+    repeated = 2 * numbers["embedding"]
+    in_blocks = [plan for plan in plans if ".layers." in f".{plan.name}" and len(plan.shape) > 1]
+    in_blocks = [plan for plan in in_blocks if not plan.name.endswith(("gate.weight", "eh_proj.weight"))]
+    scales = sum(prod(plan.shape[:-2]) * prod(-(-size // 128) for size in plan.shape[-2:]) for plan in in_blocks)
+    assert numbers["total"] + biases + repeated + scales == 684_531_386_000
+    assert numbers["mtp"] == 11_610_067_968

@@ -30,7 +30,7 @@ PRESETS = (
     "deepseek-v3",
     "qwen3-1.7b",
 )
-VARIANTS = ("cohere2", "alibi", "mixed_sizes", "two_windows")
+VARIANTS = ("cohere2", "alibi", "mixed_sizes", "two_windows", "mtp_drafting_windowed", "prefix_in_some")
 NAMES = (*PRESETS, *VARIANTS)
 
 

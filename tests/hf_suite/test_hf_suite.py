@@ -29,6 +29,8 @@ SPECS = {
         block("n_kv_heads: 2, qk_norm: head") + block("n_kv_heads: 2, qk_norm: head, kv: shared", name="taker"),
         "  - {pattern: [block, taker]}",
     ),
+    "predicting further tokens": VARIANTS["mtp_deepseek"].replace("repeat: 2", "repeat: 1"),
+    "a prefix": VARIANTS["prefix"],
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
@@ -17,6 +18,7 @@ from eulerc.ir.fields import Flag, Integer, Number
 from eulerc.ir.layering import evaluations
 from eulerc.ir.numbers import final_width
 from eulerc.ir.ops.integrate import ADAPTIVE, STAGES, STEPPING
+from eulerc.ir.prediction import predicting_template
 
 DOCS: dict[str, tuple[str, str]] = {
     "vocab_size": ("int", "Rows of the token embedding."),
@@ -289,8 +291,7 @@ def config_class(model: Model, special_ids: dict[str, int | None]) -> str:
         _post_init(emitter, model)
         sharing_modes(emitter, model)
         _validation(emitter, model)
-        rules = {"base_model_tp_plan": tensor_plan_rules(model), "base_model_ep_plan": _expert_parallel_rules(model)}
-        mtp_config_method(emitter, model, tuple(name for name, found in rules.items() if found))
+        mtp_config_method(emitter, model, _mtp_plans(model))
     return emitter.text()
 
 
@@ -333,10 +334,21 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
     emitter.line(f"{name}: {'float' if isinstance(value, float) else kind} = {source_of(value)}")
 
 
-def tensor_plan_rules(model: Model) -> dict[str, str]:
-    """The tensor-parallel plan of the base model, for the projections that can be split."""
+def _mtp_plans(model: Model) -> dict[str, dict[str, str]]:
+    """The plans of the prediction modules, where the base model has such plans."""
+    templates = tuple(op for op in (predicting_template(model.module),) if op is not None)
+    experts = _expert_parallel_rules(model, templates)
+    plans = {
+        "base_model_tp_plan": (tensor_plan_rules(model), tensor_plan_rules(model, templates)),
+        "base_model_ep_plan": (_expert_parallel_rules(model), {f"layers.*.{path}": experts[path] for path in experts}),
+    }
+    return {name: own for name, (base, own) in plans.items() if base or own}
+
+
+def tensor_plan_rules(model: Model, templates: Iterable[Op] | None = None) -> dict[str, str]:
+    """The tensor-parallel plan of the base model or of some `templates`, for the projections that can be split."""
     rules: dict[str, str] = {}
-    for template in model.templates.values():
+    for template in model.in_use if templates is None else templates:
         for op in template.ops:
             if op.get("module") is not None:
                 path = f"layers.*.{op['module']}"
@@ -426,12 +438,14 @@ def _changes_routes(op: Any) -> bool:
     return any(op[name] for name in names) or op["hash_salt"] is not None
 
 
-def _expert_parallel_rules(model: Model) -> dict[str, str]:
+def _expert_parallel_rules(model: Model, templates: Iterable[Op] | None = None) -> dict[str, str]:
     """How experts are dealt to ranks; none where what a router gives is changed before the experts see it."""
-    if not model.moe or any(map(_changes_routes, model.moe)):
+    used = model.in_use if templates is None else templates
+    mixtures = [op for template in used for op in template.ops if op.name == "ffn.moe"]
+    if not mixtures or any(map(_changes_routes, model.moe)):
         return {}
     rules: dict[str, str] = {}
-    for op in model.moe:
+    for op in mixtures:
         suffixes = ("", "_bias") if op["expert_bias"] else ("",)
         names = (f"{'gate_up_proj' if op['gated_experts'] else 'up_proj'}", "down_proj")
         rules[f"{op['module']}.gate"] = "ep_router"

@@ -166,6 +166,11 @@ class Model:
         return [values[self.module_indices.index(module)] for module in range(len(self.distinct_layers))]
 
     @cached_property
+    def in_use(self) -> list[Op]:
+        """The templates of the layers, each once."""
+        return list({str(template.symbol): template for template in self.schedule}.values())
+
+    @cached_property
     def mtp(self) -> Op | None:
         """The modules that predict further tokens."""
         return prediction(self.module)

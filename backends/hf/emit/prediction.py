@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
@@ -77,20 +78,15 @@ def _module_list(emitter: Emitter, name: str, made: str, loop: str) -> None:
         if len(f"[{made} {loop}]") + DEPTH + 4 <= WIDTH:
             emitter.line(f"[{made} {loop}]")
         else:
-            _comprehension(emitter, ("[", "]"), made, loop, DEPTH + 8)
+            with emitter.indent("["):
+                emitter.line(made)
+                emitter.line(loop)
+            emitter.line("]")
     emitter.line(")")
 
 
 DEPTH = 8
 """Columns before a statement of a method."""
-
-
-def _comprehension(emitter: Emitter, brackets: tuple[str, str], made: str, loop: str, depth: int = DEPTH + 4) -> None:
-    """Between brackets on lines of their own: on one line if it fits, else what is made and the loop apart."""
-    with emitter.indent(brackets[0]):
-        for line in [f"{made} {loop}"] if len(f"{made} {loop}") + depth <= WIDTH else [made, loop]:
-            emitter.line(line)
-    emitter.line(brackets[1])
 
 
 def _modules_class(model: Model, mtp: Op) -> str:
@@ -231,7 +227,7 @@ def mtp_values(model: Model) -> dict[str, Any]:
     return values
 
 
-def mtp_config_method(emitter: Emitter, model: Model, plans: tuple[str, ...]) -> None:
+def mtp_config_method(emitter: Emitter, model: Model, plans: Mapping[str, Mapping[str, str]]) -> None:
     """The method from which prediction modules have their numbers and plans."""
     if model.mtp is None:
         return
@@ -243,9 +239,9 @@ def mtp_config_method(emitter: Emitter, model: Model, plans: tuple[str, ...]) ->
             with emitter.indent("for name, value in self.mtp_overrides.items():"):
                 emitter.line("setattr(config, name, value)")
         block = "mtp_block" if blocks_of(model.mtp)["repeat"] == 1 else "mtp_block.*"
-        for plan in plans:
-            moved = f'path.replace("layers.*", "layers.*.{block}"): style'
-            _comprehension(emitter, (f"config.{plan} = {{", "}"), moved, f"for path, style in self.{plan}.items()")
+        for plan, rules in plans.items():
+            own = {path.replace("layers.*", f"layers.*.{block}"): style for path, style in rules.items()}
+            emitter.literal(f"config.{plan} = ", own or None)
         emitter.line("config.base_model_pp_plan = None")
         emitter.line("return config")
 
