@@ -682,6 +682,12 @@ def around_latents(world: World, drawn: Drawn) -> None:
         mla["norm_eps"] = draw(VALUES["eps"])
     if draw(st.booleans()):
         mla["gate"] = draw(some_of(MLA_FIELDS["gate"].kind.fields))
+        if mla["gate"].get("float32"):
+            mla["gate"].pop("float32_product", None)
+        if mla.get("q_rank") is None:
+            mla["gate"].pop("source", None)
+    if mla.get("q_rank") is None or not mla.get("norms", True) or mla.get("scales", "none") != "none":
+        mla.pop("q_input", None)
     if mla.get("q_rank") is None:
         mla.pop("scales", None)
     elif drawn.get("window") is None and world.positional != "alibi" and draw(st.booleans()):

@@ -54,9 +54,30 @@ MLA_FIELDS: dict[str, Field] = {
         "Factors of (d_model / rank)^0.5 that bring latents back to the size of the stream.",
         "none",
     ),
+    "q_input": Field(
+        Choice(
+            meanings={
+                "latent": "the latent of the queries",
+                "both": "that, and beside it the latent as it was before its norm (A.X K2)",
+            }
+        ),
+        "What queries are projected from, where they have a latent.",
+        "latent",
+    ),
     "gate": Field(
         Block(
             fields={
+                "source": Field(
+                    Choice(
+                        meanings={
+                            "stream": "what the layer reads",
+                            "queries": "what queries are projected from (A.X K2)",
+                        }
+                    ),
+                    "What gates are projected from.",
+                    "stream",
+                ),
+                "float32_product": Field(Flag(), "Multiply by the sigmoid in float32, too (A.X K2).", False),
                 "over": Field(
                     Choice(meanings={"head": "one gate for a head", "element": "one for every channel of a head"}),
                     "What has a gate of its own.",
@@ -65,7 +86,7 @@ MLA_FIELDS: dict[str, Field] = {
                 "float32": Field(Flag(), "Compute the sigmoid in float32 (Ling 3).", False),
             }
         ),
-        "Sigmoid gate on the heads' outputs, projected from the stream.",
+        "Sigmoid gate on the heads' outputs.",
         None,
     ),
 }
@@ -89,6 +110,7 @@ class LatentAttention(Definition):
         "rope_key_norm": False,
         "norm_eps": 1e-6,
         "scales": None,
+        "q_input": "latent",
         "gate": None,
         "indexer": None,
         "hands_on": False,
@@ -133,6 +155,7 @@ class LatentAttention(Definition):
         if not check_rope_part(sizes["rope_dim"], rope, values, report):
             return None
         check_parts(sizes, values, report)
+        check_inputs(sizes, values, report)
         indexer = check_indexer(sizes, values, context, report)
         attributes = {"n_heads": heads["n_heads"], "n_kv_heads": heads["n_kv_heads"], **sizes, **plain_options(values)}
         alibi = resolve_alibi(values, context, report, latent=True)
@@ -164,7 +187,7 @@ class LatentAttention(Definition):
         else:
             tensors += linear("q_a_proj", hidden_size, op["q_rank"], op["qkv_bias"], std)
             tensors += latent_norm("q_a_layernorm", op["q_rank"], op["norms"])
-            tensors += linear("q_b_proj", op["q_rank"], query_width, False, std)
+            tensors += linear("q_b_proj", query_input(op), query_width, False, std)
         tensors += linear("kv_a_proj_with_mqa", hidden_size, op["kv_rank"] + op["rope_dim"], op["qkv_bias"], std)
         tensors += latent_norm("kv_a_layernorm", op["kv_rank"], op["norms"])
         tensors += latent_norm("k_rope_layernorm", op["rope_dim"], cls.option(op, "rope_key_norm"))
@@ -172,7 +195,7 @@ class LatentAttention(Definition):
         tensors += linear("kv_b_proj", op["kv_rank"], expanded, False, std)
         tensors += linear("o_proj", op["n_heads"] * op["v_dim"], hidden_size, op["out_bias"], std)
         if cls.option(op, "gate") is not None:
-            tensors += linear("g_proj", hidden_size, gate_width(op), False, std)
+            tensors += linear("g_proj", gate_input(op, hidden_size), gate_width(op), False, std)
         tensors += index_tensors(own(cls.option(op, "indexer")), hidden_size, op["q_rank"], std)
         return tuple(tensors)
 
@@ -180,11 +203,13 @@ class LatentAttention(Definition):
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         query = op["nope_dim"] + op["rope_dim"]
         queries = op["n_heads"] * query
-        into_query = hidden_size * queries if op["q_rank"] is None else op["q_rank"] * (hidden_size + queries)
+        into_query = hidden_size * queries
+        if op["q_rank"] is not None:
+            into_query = op["q_rank"] * hidden_size + query_input(op) * queries
         expanded = op["kv_rank"] * op["n_kv_heads"] * (op["nope_dim"] + op["v_dim"])
         linear = into_query + hidden_size * (op["kv_rank"] + op["rope_dim"]) + op["n_heads"] * op["v_dim"] * hidden_size
         if cls.option(op, "gate") is not None:
-            linear += hidden_size * gate_width(op)
+            linear += gate_input(op, hidden_size) * gate_width(op)
         index = index_cost(own(cls.option(op, "indexer")), hidden_size, op["q_rank"])
         pairs = op["n_heads"] * (query + op["v_dim"]) + index.attention
         return Cost(linear + index.linear, pairs, expanded=expanded, **seen_pairs(op))
@@ -200,7 +225,9 @@ class LatentAttention(Definition):
             "latent_scales": cls.option(op, "scales"),
             "rope_key_norm": cls.option(op, "rope_key_norm"),
             "latent_gate": gate and gate["over"],
-            "gate_in_float32": bool(gate and gate["float32"]),
+            "latent_gate_source": gate and gate.get("source", "stream"),
+            "gate_in_float32": gate_precision(gate),
+            "query_input": cls.option(op, "q_input"),
             "indexer": "own" if own(indexer) is not None else indexer,
             "hands_on": cls.option(op, "hands_on"),
         }
@@ -254,6 +281,23 @@ def normed(op: Op) -> bool:
     return bool(op["norms"] or LatentAttention.option(op, "rope_key_norm"))
 
 
+def query_input(op: Op) -> int:
+    """Channels that queries are projected from, where they have a latent."""
+    return int(op["q_rank"]) * (2 if LatentAttention.option(op, "q_input") == "both" else 1)
+
+
+def gate_input(op: Op, hidden_size: int) -> int:
+    """Channels that gates are projected from."""
+    return query_input(op) if op["gate"].get("source") == "queries" else hidden_size
+
+
+def gate_precision(gate: dict[str, Any] | None) -> bool | str:
+    """Whether the gate's sigmoid is float32, and its product, too."""
+    if gate is not None and gate.get("float32_product"):
+        return "product"
+    return bool(gate and gate["float32"])
+
+
 def gate_width(op: Op) -> int:
     """How many gates a token has."""
     return int(op["n_heads"] * (op["v_dim"] if op["gate"]["over"] == "element" else 1))
@@ -281,11 +325,14 @@ def read_parts(given: dict[str, Any]) -> dict[str, Any]:
     """What stands around the projections: norms, factors, a gate."""
     parts = {
         name: given.get(name, MLA_FIELDS[name].default)
-        for name in ("norms", "rope_key_norm", "norm_eps", "scales", "gate")
+        for name in ("norms", "rope_key_norm", "norm_eps", "scales", "q_input", "gate")
     }
     parts["scales"] = None if parts["scales"] == "none" else parts["scales"]
     if parts["gate"] is not None:
-        parts["gate"] = {"over": parts["gate"].get("over", "head"), "float32": parts["gate"].get("float32", False)}
+        own = {name: parts["gate"][name] for name in ("source", "float32_product") if parts["gate"].get(name)}
+        own = {name: value for name, value in own.items() if value != "stream"}
+        plain = {"over": parts["gate"].get("over", "head"), "float32": parts["gate"].get("float32", False)}
+        parts["gate"] = {**plain, **own}
     return parts
 
 
@@ -306,6 +353,37 @@ def check_parts(sizes: dict[str, Any], values: Values, report: Report) -> None:
             values.where("mla.scales"),
             "(d_model / q_rank)^0.5 needs a q_rank",
             help="set q_rank, or `scales: latents` for the latent of keys and values alone",
+        )
+
+
+def check_inputs(sizes: dict[str, Any], values: Values, report: Report) -> None:
+    """What queries and gates read has to be there."""
+    gate, raw = sizes["gate"] or {}, sizes["q_input"] == "both"
+    if raw and (sizes["q_rank"] is None or not sizes["norms"] or sizes["scales"] is not None):
+        why = "have no latent" if sizes["q_rank"] is None else "have a latent without a norm, or with a factor"
+        report.error(
+            "E0373",
+            f"q_input both for queries that {why}",
+            values.where("mla.q_input"),
+            "reads the latent before and after its norm",
+            help="set q_rank, leave norms on and scales out; or take q_input out",
+        )
+    if gate.get("source") == "queries" and sizes["q_rank"] is None:
+        report.error(
+            "E0373",
+            "gates from a latent of queries that is not there",
+            values.where("mla.gate.source"),
+            "queries have no latent",
+            help="set q_rank, or take source out",
+        )
+    if gate.get("float32_product") and gate["float32"]:
+        report.error(
+            "E0374",
+            "float32 and float32_product of one gate",
+            values.where("mla.gate.float32_product"),
+            "has the sigmoid in float32 already",
+            secondary=((values.where("mla.gate.float32"), "rounds the sigmoid before it multiplies"),),
+            help="keep one of the two",
         )
 
 

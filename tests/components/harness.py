@@ -113,6 +113,8 @@ DEFAULTS: dict[str, Any] = {
     "rope_key_norm": False,
     "latent_gate": None,
     "gate_in_float32": False,
+    "latent_gate_source": None,
+    "query_input": "latent",
     "indexer": None,
     "dynamic_mask": False,
     "dynamic_mask_bias": False,

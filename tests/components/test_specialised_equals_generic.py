@@ -380,6 +380,12 @@ def latent_is_legal(facts: Facts) -> bool:
         (facts["rope"] or not (facts["rope_mscale"] or facts["rope_key_norm"]))
         and (facts["q_lora_rank"] is not None or not (facts["indexer"] == "own" or facts["latent_scales"] == "queries"))
         and (facts["latent_gate"] is not None or not facts["gate_in_float32"])
+        and (facts["latent_gate"] is None) == (facts["latent_gate_source"] is None)
+        and (facts["q_lora_rank"] is not None or facts["latent_gate_source"] != "queries")
+        and (
+            facts["query_input"] == "latent"
+            or (facts["q_lora_rank"] is not None and facts["latent_norm"] and facts["latent_scales"] is None)
+        )
         and (facts["sliding_window"] is None or facts["indexer"] is None)
         and (facts["indexer"] == "own" or not facts["hands_on"])
     )
@@ -436,7 +442,9 @@ CASES = (
             "latent_scales": (None, "latents", "queries"),
             "rope_key_norm": FLAG,
             "latent_gate": (None, "head", "element"),
-            "gate_in_float32": FLAG,
+            "gate_in_float32": (False, True, "product"),
+            "latent_gate_source": (None, "stream", "queries"),
+            "query_input": ("latent", "both"),
             "indexer": (None, "own", "shared"),
             "hands_on": FLAG,
         },

@@ -7,6 +7,7 @@ from tests.variants.core import DEEPSEEK_MOE, YARN
 
 SIZES = "kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 12"
 WHOLE = f"{{{SIZES}, scales: latents, rope_key_norm: true, gate: {{over: element, float32: true}}}}"
+RAW = f"{{{SIZES}, q_input: both, gate: {{over: element, source: queries, float32_product: true}}}}"
 # Eight heads: with fewer, many scores are zero, and a choice among equals is no choice
 INDEXER = "indexer: {n_heads: 8, head_dim: 16, top_k: 6}"
 GLM_INDEXER = "indexer: {n_heads: 8, head_dim: 8, top_k: 4, interleaved: true}"
@@ -27,7 +28,7 @@ VARIANTS: dict[str, str] = {
     ),
     "indexed": spec(
         "indexed_moe",
-        block(f"mla: {{{SIZES}}}, {INDEXER}, rope: {{interleaved: true}}", name="dense")
+        block(f"mla: {RAW}, {INDEXER}, rope: {{interleaved: true}}", name="dense")
         + block(
             f"mla: {{{SIZES}}}, {INDEXER}, rope: {{interleaved: true}}, out_bias: true", DEEPSEEK_MOE, name="sparse"
         ),

@@ -61,7 +61,15 @@ class LatentAttention(nn.Module):
                 self.q_a_layernorm = LatentNorm(sizes.q_lora_rank, eps=sizes.latent_norm_eps)
             if config.latent_scales is not None:
                 self.q_lora_scale = (config.hidden_size / sizes.q_lora_rank) ** 0.5
-            self.q_b_proj = nn.Linear(sizes.q_lora_rank, sizes.num_attention_heads * self.qk_head_dim, bias=False)
+            if config.query_input == "both":
+                # The latent after its norm, and before
+                self.q_b_proj = nn.Linear(
+                    2 * sizes.q_lora_rank,
+                    sizes.num_attention_heads * self.qk_head_dim,
+                    bias=False,
+                )
+            else:
+                self.q_b_proj = nn.Linear(sizes.q_lora_rank, sizes.num_attention_heads * self.qk_head_dim, bias=False)
         else:
             self.q_proj = nn.Linear(
                 config.hidden_size,
@@ -92,7 +100,15 @@ class LatentAttention(nn.Module):
             config.hidden_size,
             bias=config.attention_out_bias,
         )
-        if config.latent_gate == "head":
+        if config.latent_gate_source == "queries":
+            self.g_proj = nn.Linear(
+                2 * sizes.q_lora_rank if config.query_input == "both" else sizes.q_lora_rank,
+                sizes.num_attention_heads * self.v_head_dim
+                if config.latent_gate == "element"
+                else sizes.num_attention_heads,
+                bias=False,
+            )
+        elif config.latent_gate == "head":
             self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads, bias=False)
         elif config.latent_gate == "element":
             self.g_proj = nn.Linear(config.hidden_size, sizes.num_attention_heads * self.v_head_dim, bias=False)
@@ -125,6 +141,11 @@ class LatentAttention(nn.Module):
         query_shape = (batch_size, seq_length, -1, self.qk_head_dim)
         if self.config.q_lora_rank is None:
             query_states = self.q_proj(hidden_states)
+        elif self.config.query_input == "both":
+            q_raw = self.q_a_proj(hidden_states)
+            q_latent = self.q_a_layernorm(q_raw)
+            q_both = torch.cat((q_latent, q_raw), dim=-1)
+            query_states = self.q_b_proj(q_both)
         else:
             if self.config.latent_norm:
                 q_latent = self.q_a_layernorm(self.q_a_proj(hidden_states))
@@ -198,12 +219,18 @@ class LatentAttention(nn.Module):
             **kwargs,
         )
 
+        if self.config.latent_gate_source == "queries":
+            gate = self.g_proj(q_both if self.config.query_input == "both" else q_latent)
+        elif self.config.latent_gate_source == "stream":
+            gate = self.g_proj(hidden_states)
         if self.config.latent_gate == "head":
-            gate = self.g_proj(hidden_states).view(batch_size, seq_length, -1, 1)
+            gate = gate.view(batch_size, seq_length, -1, 1)
         elif self.config.latent_gate == "element":
-            gate = self.g_proj(hidden_states).view(batch_size, seq_length, -1, self.v_head_dim)
+            gate = gate.view(batch_size, seq_length, -1, self.v_head_dim)
         if self.config.latent_gate is not None:
-            if self.config.gate_in_float32:
+            if self.config.gate_in_float32 == "product":
+                attn_output = (attn_output * torch.sigmoid(gate.float())).to(gate.dtype)
+            elif self.config.gate_in_float32:
                 attn_output = attn_output * torch.sigmoid(gate.float()).to(gate.dtype)
             else:
                 attn_output = attn_output * torch.sigmoid(gate)
