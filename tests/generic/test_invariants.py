@@ -11,8 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
-from builds import VARIANTS, close, directory, model, read, tokens
+from builds import VARIANTS, close, code, directory, model, read, tokens
 
+from eulerc.backends.hf.build import Options, with_options
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
 from eulerc.ir.numbers import schedule, tensor_plan
@@ -212,3 +213,12 @@ def test_files_hold_the_declared_dtypes(name: str) -> None:
         for key, plan in planned.items():
             assert str(file.get_tensor(key).dtype) == f"torch.{plan.dtype}"
     assert json.loads((directory(name) / "config.json").read_text())["dtype"] == "float32"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_loaded_in_16_bits_has_the_dtypes_of_its_plan(name: str) -> None:
+    module = with_options(read(VARIANTS[name])[1], Options(dtype="bfloat16"))
+    (causal_lm,) = (value for key, value in vars(code(name)).items() if key.endswith("ForCausalLM"))
+    loaded = causal_lm.from_pretrained(directory(name), dtype=torch.bfloat16).state_dict()
+    planned = {plan.name: f"torch.{plan.dtype}" for plan in tensor_plan(module)}
+    assert {key: str(tensor.dtype) for key, tensor in loaded.items()} == planned
