@@ -24,6 +24,11 @@ SPECS = {
     "mixture of experts": VARIANTS["mixtral"],
     "latent attention": VARIANTS["mla_one_line"],
     "latent attention and experts": VARIANTS["deepseek_v3"].replace("repeat: 2", "repeat: 1"),
+    "starts by depth, norms in float32": spec(
+        "scaled",
+        block("qk_norm: head", "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, shared_experts: 1}"),
+        rest="training_hints: {init: depth_scaled_0.02}\ncompatibility: {dtype_policy: layered_safe}",
+    ),
     "shared keys and values": spec(
         "sharing",
         block("n_kv_heads: 2, qk_norm: head") + block("n_kv_heads: 2, qk_norm: head, kv: shared", name="taker"),
