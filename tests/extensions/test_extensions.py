@@ -15,6 +15,7 @@ from types import ModuleType
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from eulerc.api import build, lint
@@ -197,6 +198,22 @@ def test_the_generated_file_stands_alone(folder: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
     assert run.stdout.split() == ["PooledPoolingAttention", "4"]
     assert "pooling_heads (`int`, *optional*):\n        Heads." in (folder / "built/modeling_pooled.py").read_text()
+
+
+def test_a_component_reads_reserved_keys_from_the_config(folder: Path) -> None:
+    with (folder / "spec.yaml").open("a") as file:
+        file.write("\nexperimental.sharpness: 3.0\n")
+    edit(
+        folder / "pooling/component.py",
+        lambda text: text.replace("sizes.pooling_sharpness", 'config.v1_extensions["experimental.sharpness"]'),
+    )
+    assert codes(allow=True) == ["W0202"]
+    build("spec.yaml", "built", allow_extensions=True, tokenizer=False)
+    model = AutoModelForCausalLM.from_pretrained(folder / "built", trust_remote_code=True)
+    assert model.model.layers[1].self_attn.scaling == 3.0
+    model.save_pretrained(folder / "saved")
+    again = AutoModelForCausalLM.from_pretrained(folder / "saved", trust_remote_code=True)
+    assert again.config.v1_extensions == {"experimental.sharpness": 3.0}
 
 
 def imported(file: Path) -> ModuleType:
