@@ -352,3 +352,165 @@ GRANITE4_DENSE = Family(
         Feature("eps", {"model.norm_eps": GONE}),
     ),
 )
+
+ALONE: dict[str, Any] = {"type": "none"}
+NEMOTRON_MIXER = {"d_state": 16, "head_dim": 16, "n_groups": 2, "chunk_size": 8, "dt_limit": [0.001, 1e9]}
+"""The library bounds steps from below alone."""
+NEMOTRON_EXPERTS: dict[str, Any] = {
+    "experts": 4,
+    "top_k": 2,
+    "expert_size": 32,
+    "gated_experts": False,
+    "router": "sigmoid",
+    "router_float32": True,
+    "bias_correction": {"enabled": True, "dtype": "float32"},
+    "shared_experts": 1,
+    "shared_size": 48,
+    "load_balance_coef": 0.0,
+}
+NEMOTRON_SIZES: dict[str, Any] = {
+    **LIBRARY,
+    "layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"],
+    "chunk_size": 8,
+    "head_dim": 16,
+    "mamba_head_dim": 16,
+    "mamba_num_heads": 8,
+    "moe_intermediate_size": 32,
+    "moe_shared_expert_intermediate_size": 48,
+    "n_groups": 2,
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "ssm_state_size": 16,
+}
+RELU2 = {"activation": "relu2"}
+FLOAT32_NORM = {"norm": {"float32_weight": True}}
+
+
+def nemotron(mamba: dict[str, Any], experts: dict[str, Any], attention: dict[str, Any], bias: bool) -> dict[str, Spec]:
+    """Templates of one sublayer each."""
+    return {
+        "mamba": recurrent(mamba, ALONE, **FLOAT32_NORM),
+        "sparse": {"mixer": ALONE, "ffn": {"type": "moe", **RELU2, "moe": experts}, **FLOAT32_NORM},
+        "attention": attending(attention, ALONE, **FLOAT32_NORM),
+        "dense": {"mixer": ALONE, "ffn": {"type": "mlp", **RELU2, "bias": bias}, **FLOAT32_NORM},
+    }
+
+
+NEMOTRON_H = Family(
+    name="nemotron_h",
+    config="NemotronHConfig",
+    model="NemotronHForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "nemotron_h_tiny",
+                nemotron(NEMOTRON_MIXER, {**NEMOTRON_EXPERTS, "latent_size": 32, "scale": 2.5}, {}, False),
+                [{"pattern": ["mamba", "sparse", "attention", "dense"]}],
+                model={"norm_eps": 1e-5},
+                embedding=NOPE,
+                head=UNTIED,
+            ),
+            {**NEMOTRON_SIZES, "moe_latent_size": 32, "routed_scaling_factor": 2.5},
+        ),
+        "grouped": Case(
+            document(
+                "nemotron_h_grouped",
+                nemotron(
+                    {
+                        "d_state": 24,
+                        "d_conv": 3,
+                        "expand": 1,
+                        "head_dim": 32,
+                        "chunk_size": 4,
+                        "conv_bias": False,
+                        "dt_limit": [0.001, 1e9],
+                    },
+                    {
+                        **NEMOTRON_EXPERTS,
+                        "experts": 8,
+                        "groups": {"count": 4, "limit": 2},
+                        "normalize": False,
+                        "shared_bias": True,
+                    },
+                    {},
+                    True,
+                ),
+                [{"pattern": ["mamba", "sparse", "attention", "dense"]}],
+                model={"norm_eps": 0.01, "head_dim": 24},
+                embedding=NOPE,
+                head=UNTIED,
+            ),
+            {
+                **NEMOTRON_SIZES,
+                "chunk_size": 4,
+                "conv_kernel": 3,
+                "head_dim": 24,
+                "mamba_head_dim": 32,
+                "mamba_num_heads": 2,
+                "n_groups": 1,
+                "ssm_state_size": 24,
+                "use_conv_bias": False,
+                "n_routed_experts": 8,
+                "n_group": 4,
+                "topk_group": 2,
+                "norm_topk_prob": False,
+                "mlp_bias": True,
+                "layer_norm_epsilon": 0.01,
+            },
+        ),
+        # The library's steps of one token know no bounds
+        "limited": Case(
+            document(
+                "nemotron_h_limited",
+                {
+                    "mamba": recurrent({**NEMOTRON_MIXER, "dt_limit": [0.5, 1e9]}, ALONE, **FLOAT32_NORM),
+                    "attention": attending({}, ALONE, **FLOAT32_NORM),
+                },
+                [{"pattern": ["mamba", "attention"]}],
+                model={"norm_eps": 1e-5},
+                embedding=NOPE,
+                head=UNTIED,
+            ),
+            {
+                **NEMOTRON_SIZES,
+                "layers_block_type": ["linear_attention", "full_attention"],
+                "time_step_min": 0.5,
+                "time_step_max": 0.9,
+            },
+        ),
+    },
+    renames=(
+        Rename(r"model\.embeddings\.weight", ("model.embed_tokens.weight",)),
+        Rename(r"model\.norm_f\.weight", ("model.norm.weight",)),
+        Rename(r"(model\.layers\.\d+)\.norm\.weight", (r"\1.input_layernorm.weight",)),
+        Rename(r"(.*)\.mixer\.((?:A_log|D|dt_bias|conv1d|in_proj|norm|out_proj)\b.*)", (r"\1.mamba.\2",)),
+        Rename(r"(.*)\.mixer\.([qkvo]_proj\..*)", (r"\1.self_attn.\2",)),
+        Rename(r"(.*)\.mixer\.(.*)", (r"\1.mlp.\2",)),
+    ),
+    features=(
+        Feature("width of a head", {f"{MAMBA}.head_dim": GONE}, shows="weights"),
+        Feature("groups of heads", {f"{MAMBA}.n_groups": GONE}, shows="weights"),
+        Feature("size of the state", {f"{MAMBA}.d_state": GONE}, shows="weights"),
+        Feature("taps of the convolution", {f"{MAMBA}.d_conv": GONE}, case="grouped", shows="weights"),
+        Feature("inner width", {f"{MAMBA}.expand": GONE}, case="grouped", shows="weights"),
+        Feature("no bias of the convolution", {f"{MAMBA}.conv_bias": GONE}, case="grouped", shows="weights"),
+        Feature("least step", {f"{MAMBA}.dt_limit": GONE}, case="limited", shows="gradients"),
+        Feature("norms in float32", {"layer_templates.*.norm.float32_weight": GONE}, shows="bfloat16"),
+        Feature("no positions", {"embedding.positional": "rope"}),
+        Feature("squared ReLU", {"layer_templates.dense.ffn.activation": "relu"}),
+        Feature("squared ReLU of experts", {"layer_templates.sparse.ffn.activation": "relu"}),
+        Feature("feed-forward biases", {"layer_templates.dense.ffn.bias": False}, case="grouped"),
+        Feature("biases of shared experts", {f"{MOE}.shared_bias": GONE}, case="grouped", shows="weights"),
+        Feature("experts that are no gated units", {f"{MOE}.gated_experts": GONE}, shows="weights"),
+        Feature("experts in a latent", {f"{MOE}.latent_size": GONE}, shows="weights"),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("router in float32", {f"{MOE}.router_float32": GONE}, shows="bfloat16"),
+        Feature("factor on the routed weights", {f"{MOE}.scale": GONE}),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("shared expert", {f"{MOE}.shared_experts": 0, f"{MOE}.shared_size": GONE}),
+        Feature("groups of experts", {f"{MOE}.groups": GONE}, case="grouped"),
+        Feature("weights left undivided", {f"{MOE}.normalize": True}, case="grouped"),
+        Feature("eps", {"model.norm_eps": GONE}, case="grouped"),
+    ),
+)

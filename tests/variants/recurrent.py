@@ -49,6 +49,12 @@ VARIANTS: dict[str, str] = {
         + block("n_heads: 2, rope: none", name="far"),
         "  - {pattern: [selective, near, recurrent, far]}\n  - {template: selective}",
     ),
+    "mamba1_in_one_layer": spec(
+        "one_layer",
+        block(f"{MAMBA1}}}", ffn="type: none"),
+        "  - {template: block}",
+        embedding="  positional: none",
+    ),
     "mamba2_with_alibi": spec(
         "hybrid_alibi",
         block(f"{MAMBA2}}}", name="recurrent") + block("window: 5", name="near") + block("", name="global"),

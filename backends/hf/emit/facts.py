@@ -218,7 +218,7 @@ class Model:
     @cached_property
     def recurrent(self) -> bool:
         """Whether some layer keeps a state that does not grow with the sequence."""
-        return bool({"linear_attention", "conv"} & set(self.kinds))
+        return any(not grows(state) for op in self.mixers for state in op.carries)
 
     @cached_property
     def timeless(self) -> bool:
