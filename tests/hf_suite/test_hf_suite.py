@@ -29,6 +29,19 @@ SPECS = {
         block("qk_norm: head", "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, shared_experts: 1}"),
         rest="training_hints: {init: depth_scaled_0.02}\ncompatibility: {dtype_policy: layered_safe}",
     ),
+    "one layer, twice": spec("twice", schedule="  - loop: {times: 2, body: [{template: block}]}"),
+    "an integrator": spec("integrator", schedule="  - integrator: {type: ode_euler, steps: 2, body: block}"),
+    "widths": spec(
+        "widths",
+        block(name="widening") + "    shape_change: {d_out: 96}\n" + block(),
+        "  - {pattern: [widening, block]}",
+        rest="head: {tie_weights: false}",
+    ),
+    "single sublayers": spec(
+        "single",
+        block(ffn="type: none") + block(name="other").replace("type: attention, attention: {}", "type: none"),
+        "  - {pattern: [block, other]}",
+    ),
     "shared keys and values": spec(
         "sharing",
         block("n_kv_heads: 2, qk_norm: head") + block("n_kv_heads: 2, qk_norm: head, kv: shared", name="taker"),
