@@ -11,8 +11,6 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -141,6 +139,9 @@ def _is_trusted(folder: Path) -> bool:
 
 def _installed(name: str, span: Span, diagnostics: Diagnostics) -> Path | None:
     """The folder of the package behind an entry point."""
+    from importlib.metadata import entry_points
+    from importlib.util import find_spec
+
     for point in entry_points(group=GROUP, name=name):
         package = find_spec(point.module)
         for place in (package.submodule_search_locations or ()) if package is not None else ():
