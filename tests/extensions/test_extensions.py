@@ -15,12 +15,15 @@ from types import ModuleType
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
 from eulerc.api import build, lint
 from eulerc.cli.main import app
 from eulerc.ir.definition import by_axis, definitions
+from eulerc.ir.numbers import tensor_plan
+from eulerc.ir.stats import executed_flops
 from tests.components.harness import component_config
 from tests.docs.markdown import ROOT, fenced
 from tests.variants import VARIANTS
@@ -198,6 +201,67 @@ def test_the_generated_file_stands_alone(folder: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True)
     assert run.stdout.split() == ["PooledPoolingAttention", "4"]
     assert "pooling_heads (`int`, *optional*):\n        Heads." in (folder / "built/modeling_pooled.py").read_text()
+
+
+BILINEAR = """from eulerc.ir.definition import ClassBinding, Cost, Definition, linear, register
+from eulerc.ir.fields import Field, Integer
+
+
+@register
+class Bilinear(Definition):
+    \"\"\"down(left(x) * right(x)).\"\"\"
+
+    name, axis, yaml_type, module_name = "ffn.bilinear", "ffn", "bilinear", "mlp"
+    width = Field(Integer(), "Width of the product.", role="size", config="bilinear_width")
+
+    @classmethod
+    def tensors(cls, op, hidden_size, std):
+        width = op["width"]
+        left, right = (linear(f"{side}_proj", hidden_size, width, False, std) for side in ("left", "right"))
+        return (*left, *right, *linear("down_proj", width, hidden_size, False, std))
+
+    @classmethod
+    def cost(cls, op, hidden_size):
+        return Cost(3 * hidden_size * op["width"])
+
+    @classmethod
+    def binding(cls, op):
+        return ClassBinding("bilinear", "BilinearMLP")
+"""
+BILINEAR_COMPONENT = """from torch import nn
+
+
+class BilinearMLP(nn.Module):
+    def __init__(self, config, layer_idx: int) -> None:
+        super().__init__()
+        sizes = config.per_layer_config[layer_idx]
+        self.left_proj = nn.Linear(config.hidden_size, sizes.bilinear_width, bias=False)
+        self.right_proj = nn.Linear(config.hidden_size, sizes.bilinear_width, bias=False)
+        self.down_proj = nn.Linear(sizes.bilinear_width, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states):
+        return self.down_proj(self.left_proj(hidden_states) * self.right_proj(hidden_states))
+"""
+
+
+def test_a_feed_forward_network_may_be_an_extension_too(folder: Path) -> None:
+    (folder / "bilinear").mkdir()
+    (folder / "bilinear/definition.py").write_text(BILINEAR)
+    (folder / "bilinear/component.py").write_text(BILINEAR_COMPONENT)
+    text = POOLED.replace("type: gated_mlp", 'type: bilinear, width: "${32 + 16 * layer.index}"')
+    (folder / "spec.yaml").write_text(text.replace("[./pooling]", "[./pooling, ./bilinear]"))
+    result = lint("spec.yaml", allow_extensions=True)
+    assert result.module is not None, result.diagnostics
+    build("spec.yaml", "built", allow_extensions=True, tokenizer=False)
+    model = AutoModelForCausalLM.from_pretrained(folder / "built", trust_remote_code=True)
+    planned = {plan.name: plan.shape for plan in tensor_plan(result.module)}
+    assert {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} == planned
+    assert planned["model.layers.1.mlp.down_proj.weight"] == (64, 48)
+    ids = torch.arange(3, 12)[None]
+    with FlopCounterMode(display=False) as counter:
+        model.set_attn_implementation("eager")
+        model(ids, use_cache=False)
+    assert counter.get_total_flops() == executed_flops(result.module, 9)
 
 
 def test_a_component_reads_reserved_keys_from_the_config(folder: Path) -> None:
