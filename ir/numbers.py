@@ -28,6 +28,9 @@ OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "m
 CONV = "conv"
 """The kind of the state of a convolution over the sequence."""
 
+HYBRID_KINDS = {"full_attention": "hybrid", "sliding_attention": "hybrid_sliding"}
+"""The kinds of caches that hold keys and states in one layer, by the kind that holds the keys alone."""
+
 RECURRENT_KINDS = ("linear_attention", "conv")
 """Cache kinds without a length."""
 
@@ -80,9 +83,17 @@ def shares_modules(module: Module) -> bool:
 def layer_types(module: Module) -> list[str]:
     """transformers' `layer_types`: the cache kind of every layer."""
     kinds = [[kind for kind in map(layer_kind, template.ops) if kind is not None] for template in schedule(module)]
-    found = [kinds_of[0] if kinds_of else "moe" for kinds_of in kinds]
+    found = [_cache_kind(kinds_of) for kinds_of in kinds]
     # Without a cache that has a length, that of the first layer counts tokens: it is one for keys too
     return found if set(found) - {*RECURRENT_KINDS, "moe"} else ["hybrid_sliding", *found[1:]]
+
+
+def _cache_kind(kinds: list[str]) -> str:
+    """The cache of a layer whose mixers ask for these kinds: one for keys, one for states, both or none."""
+    attending = [kind for kind in kinds if kind not in RECURRENT_KINDS]
+    if attending and len(attending) < len(kinds):
+        return HYBRID_KINDS[attending[0]]
+    return kinds[0] if kinds else "moe"
 
 
 def block_types(module: Module) -> list[str]:

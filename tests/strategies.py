@@ -105,7 +105,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "mup_base_width": st.sampled_from([8, 256]),
     "router_lr_multiplier": st.sampled_from([0, 0.1]),
     "quant_aware_training": st.sampled_from(
-        [{}, {"enabled": False}, {"dtype": "fp8"}, {"dtype": "int8", "dequant_to": "bf16", "scope": ["*.self_attn"]}]
+        [{}, {"enabled": False}, {"dtype": "fp8"}, {"dtype": "int8", "dequant_to": "bf16", "scope": ["*.layers.*"]}]
     ),
     "muon": st.sampled_from(
         [
@@ -450,10 +450,25 @@ def mixer(world: World) -> Drawn:
     others = {word: kind for word, kind in by_axis("mixer").items() if word != "attention" and kind.block}
     if draw(st.integers(0, 3)) == 0:
         word = draw(st.sampled_from(sorted(others)))
+        if word == "branched":
+            return branched(world)
         block = recurrent(world, others[word].fields)
         return {"type": word, others[word].block or word: block} if block else {"type": word}
     attention = latent(world) if has_latents(world) else plain(world)
     return {"type": "attention", "attention": attention} if attention else {"type": "attention"}
+
+
+def branched(world: World) -> Drawn:
+    """Attention beside Mamba, which have no number in common; chunks find no cache there."""
+    draw = world.draw
+    attention = {} if world.chunked else plain(world)
+    far = recurrent(world, by_axis("mixer")["mamba"].fields)
+    branches = {"near": {"type": "attention", "attention": attention}, "far_away": {"type": "mamba", "mamba": far}}
+    selector = draw(st.sampled_from([None, {"type": "sum"}, {"type": "learned_gate"}, {"type": "top_k", "top_k": 2}]))
+    if selector is not None and draw(st.booleans()):
+        selector = {**selector, "input": "hidden"}
+    block = {"branches": branches} if selector is None else {"branches": branches, "selector": selector}
+    return {"type": "branched", "branched": block}
 
 
 def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
@@ -1020,7 +1035,8 @@ def may_be_gated(body: Drawn) -> bool:
     """Whether some tokens may go past layers of a template."""
     attention = body["mixer"].get("attention", {})
     hindering = {"window", "indexer", "kv"} & attention.keys()
-    return not hindering and '"moe"' not in json.dumps(body["ffn"])
+    attends = body["mixer"]["type"] in ("attention", "none")
+    return attends and not hindering and '"moe"' not in json.dumps(body["ffn"])
 
 
 @st.composite

@@ -14,6 +14,7 @@ from eulerc.frontend.branches import check_inputs, parallel_ffn
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.expression import is_expression, mentions_layer, names_in, resolve
 from eulerc.frontend.layout import Schedule
+from eulerc.frontend.mixer_branches import branched_mixer
 from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
@@ -367,6 +368,8 @@ class TemplateReader:
             return None
         if chosen.name == "ffn.parallel":
             return parallel_ffn(self, node)
+        if chosen.name == "mixer.branched":
+            return branched_mixer(self, node)
         values = self.values(axis, node, chosen)
         return None if values is None else self.lowered(chosen, values)
 

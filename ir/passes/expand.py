@@ -145,6 +145,8 @@ class _Layer:
             states = self._norm(builder, stream, sublayer, sublayer.before)
         if op.name == "ffn.parallel":
             output = self._branches(builder, stream, states, op)
+        elif op.name == "mixer.branched":
+            output = self._mixers(builder, states, op)
         else:
             role = "mixed" if axis == "mixer" else "fed"
             output = builder.add(op, (states,), role, module=definition(op.name).module_name)
@@ -156,6 +158,21 @@ class _Layer:
         output = self._gain(builder, output, wiring["branch_weight"], f"{WORDS[axis]}_branch_gain")
         output = self._scale(builder, output, "scaling", axis, "residual_multiplier")
         return (states if wiring["skip"] == "normed" else stream), output
+
+    def _mixers(self, builder: GraphBuilder, states: Value, branched: Op) -> Value:
+        """Several mixers on the same states, weighed by a gate or added in the order written."""
+        outputs = []
+        for branch in branched.ops:
+            (mixer,) = branch.ops
+            module = f"{branch.symbol}_{definition(mixer.name).module_name}"
+            outputs.append(builder.add(mixer, (states,), str(branch.symbol), module=module))
+        if branched["selector"] != "sum":
+            gate = Op("select", attributes={"branches": len(outputs), "top_k": branched["top_k"]})
+            return builder.add(gate, (states, *outputs), "mixed", module="selector")
+        total = outputs[0]
+        for output in outputs[1:]:
+            total = builder.add(Op("add"), (total, output), "mixed")
+        return total
 
     def _branches(self, builder: GraphBuilder, stream: Value, states: Value, parallel: Op) -> Value:
         """The sum of several networks, in the order written."""

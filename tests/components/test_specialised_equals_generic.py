@@ -120,6 +120,12 @@ def recurrent_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {"hidden_states": hidden_states(config), "attention_mask": mask, "cache_slot": 0}
 
 
+def branch_inputs(config: PreTrainedConfig) -> dict[str, Any]:
+    states, generator = hidden_states(config), torch.Generator().manual_seed(5)
+    count = config.per_layer_config[1].num_branches
+    return {"hidden_states": states, "outputs": [torch.randn(states.shape, generator=generator) for _ in range(count)]}
+
+
 def retention_inputs(config: PreTrainedConfig) -> dict[str, Any]:
     return {**recurrent_inputs(config), "position_embeddings": attention_inputs(config)["position_embeddings"]}
 
@@ -501,6 +507,13 @@ CASES = (
         dropped=untaken,
         config=lambda facts: {"q_lora_rank": 10},
         differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
+    ),
+    Case(
+        "branch_selector",
+        "BranchSelector",
+        branch_inputs,
+        {"selects": FLAG},
+        differing={"num_branches": 4},
     ),
     Case(
         "retention",

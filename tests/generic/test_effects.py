@@ -60,6 +60,7 @@ def base() -> dict[str, Any]:
 
 MOE = {"type": "moe", "moe": {"experts": 8, "top_k": 2, "expert_size": 32}}
 MLA = {"kv_rank": 16, "q_rank": 24, "nope_dim": 16, "rope_dim": 8, "v_dim": 16}
+MIXERS = {"near": {"type": "attention"}, "far": {"type": "mamba"}}
 INDEXER = {"n_heads": 4, "head_dim": 16, "top_k": 8}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "beta_fast": 32.0}
 PHASES: dict[Path_, Any] = {
@@ -102,6 +103,7 @@ CONTEXT: dict[Path_, dict[Path_, Any]] = {
     ("norm", "output"): {(*TEMPLATE, "norm", "position"): "sandwich"},
     ("residual", "shared_norm"): {(*TEMPLATE, "residual", "type"): "parallel"},
     ("residual", "sum"): {(*TEMPLATE, "residual", "type"): "parallel"},
+    ("mixer", "branched", "selector"): {(*TEMPLATE, "mixer", "branched", "branches"): MIXERS},
     ("moe", "capacity_factor"): {(*TEMPLATE, "ffn", "moe", "capacity_drop_policy"): "drop"},
     ("moe", "scale_at"): {(*TEMPLATE, "ffn", "moe", "scale"): 2.0},
     ("moe", "shared_bias"): {(*TEMPLATE, "ffn", "moe", "shared_experts"): 1},
@@ -274,6 +276,7 @@ VALUES: dict[str, list[Any]] = {
     "expert_size": [48],
     "tie_weights": [False],
     "output": [{"eps": 0.25}, {"type": "layernorm"}, {"weight": False}, {"type": "gated_rmsnorm", "rank": 4}],
+    "selector": [{"type": "sum"}, {"type": "top_k", "top_k": 2}, {"type": "top_k", "top_k": 1}],
     "rank": [8, 16],
     "branches": [
         {"one": {"type": "gated_mlp"}, "two": {"type": "gated_mlp"}},

@@ -75,6 +75,35 @@ VARIANTS: dict[str, str] = {
         + block("window: 5, n_kv_heads: 2", name="near"),
         "  - {pattern: [retained, near, latent, recurrent]}\n  - {template: retained}",
     ),
+    "branched": spec(
+        "branched_mixers",
+        block(
+            f"type: branched, branched: {{branches: {{near: {{type: attention, attention: {{window: 5}}}}, "
+            f"far: {{{MAMBA2}}}}}}}}}",
+            name="gated",
+        )
+        + block(
+            f"type: branched, branched: {{branches: {{state: {{{MAMBA2}, n_groups: 2}}}}, "
+            f"latent: {{type: attention, attention: {{{LATENT}}}}}}}, selector: {{type: sum}}}}",
+            DEEPSEEK_MOE,
+            "position: sandwich",
+            name="added",
+        )
+        + block("window: 9, n_kv_heads: 2", residual="type: parallel", name="windowed"),
+        "  - {pattern: [gated, added, windowed]}\n  - {template: added}",
+    ),
+    "branched_simply": spec(
+        "falcon_like",
+        block(
+            f"type: branched, branched: {{branches: {{attention: {{type: attention}}, ssm: {{{MAMBA2}}}}}}}, "
+            "selector: {type: top_k, top_k: 2}}",
+            residual="type: parallel",
+            name="both",
+        )
+        + block(f"{RETNET}}}", name="retained"),
+        "  - {template: both, repeat: 2}\n  - {template: retained}",
+        embedding="  positional: alibi",
+    ),
     "retention_learned_looped": spec(
         "looped_retention",
         # The norm over heads makes much of rounding where retention gives little, and four slopes of it more

@@ -82,6 +82,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "index_topk": ("int", "Keys that a query attends to, as the indexer chooses them."),
     "num_attention_experts": ("int", "Experts that map to queries and back."),
     "num_attention_experts_per_tok": ("int", "Experts whose heads a token attends with."),
+    "num_branches": ("int", "Mixers of a layer that has several."),
+    "num_branches_per_tok": ("int", "Mixers whose output a token takes."),
     "retention_chunk_size": ("int", "Tokens that retention works on together."),
     "retention_norm_eps": ("float", "Added to the variance in the norms over heads of retention."),
     "mamba_n_heads": ("int", "Heads of the state space mixers."),

@@ -19,6 +19,7 @@ from eulerc.ir.layering import is_adaptive, layered
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
     CONV,
+    HYBRID_KINDS,
     block_types,
     changes_width,
     config_fields,
@@ -219,6 +220,16 @@ class Model:
     def recurrent(self) -> bool:
         """Whether some layer keeps a state that does not grow with the sequence."""
         return any(not grows(state) for op in self.mixers for state in op.carries)
+
+    @cached_property
+    def hybrid(self) -> bool:
+        """Whether some layer has an attention and a mixer of the other kind."""
+        return not self.timeless and bool(set(HYBRID_KINDS.values()) & set(self.kinds))
+
+    @cached_property
+    def labels_masks(self) -> bool:
+        """Whether the model keeps a list of the masks that its layers read: their kinds do not tell."""
+        return self.masks_differ or self.hybrid
 
     @cached_property
     def timeless(self) -> bool:

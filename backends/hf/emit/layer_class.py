@@ -15,6 +15,7 @@ from eulerc.backends.hf.emit.graph_ops import norm_arguments
 from eulerc.ir.core import Block, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
+from eulerc.ir.numbers import RECURRENT_KINDS, layer_kind
 
 OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
 
@@ -78,6 +79,7 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> 
         *(f"{value}: torch.Tensor | None = None" for value in handed),
         *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
         "attention_mask: torch.Tensor | None = None",
+        *(["padding_mask: torch.Tensor | None = None"] if model.hybrid else []),
         "past_key_values: Cache | None = None",
         *(["cache_slot: int = 0"] if model.shares_modules else []),
         *(["input_ids: torch.LongTensor | None = None"] if model.hashes else []),
@@ -122,7 +124,7 @@ def _gated_forward(emitter: Emitter, model: Model, gate: Op) -> None:
 def _roles(op: Op) -> Iterator[str]:
     """Names for a value beside `hidden_states` and `residual`, the best first."""
     kind = definition(op.name)
-    if kind.axis == "ffn" and op["module"] != kind.module_name:
+    if kind.axis in ("mixer", "ffn") and op["module"] != kind.module_name:
         yield f"{op['module']}_output"
     role = OUTPUT_NAMES.get(str(kind.axis), "normed_states")
     yield role
@@ -162,6 +164,8 @@ class _Wiring:
                 self.emitter.line(f"return {', '.join((self.names[op.operands[0].name], *self.handed))}")
             elif op.name == "add":
                 self._add(op, index)
+            elif op.name == "select":
+                self._select(op)
             else:
                 self._unary(op)
 
@@ -208,7 +212,19 @@ class _Wiring:
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""
-        return [f"hidden_states={source}", *(f"{name}={name}" for name in _asked(self.model, op)), "**kwargs"]
+        other = {"attention_mask": "padding_mask"} if self._reads_padding(op) else {}
+        asked = (f"{name}={other.get(name, name)}" for name in _asked(self.model, op))
+        return [f"hidden_states={source}", *asked, "**kwargs"]
+
+    def _reads_padding(self, op: Op) -> bool:
+        """Whether a mixer reads the mask of padding in a model whose layers get two masks."""
+        return self.model.hybrid and layer_kind(op) in RECURRENT_KINDS
+
+    def _select(self, op: Op) -> None:
+        states, *outputs = (self._use(operand) for operand in op.operands)
+        target = next(name for name in chain(("hidden_states",), _roles(op)) if name not in self._live())
+        self.emitter.call(f"{target} = self.{op['module']}", [states, f"[{', '.join(outputs)}]"])
+        self.names[op.results[0].name] = target
 
     def _add(self, op: Op, index: int) -> None:
         names = [self._use(operand) for operand in op.operands]

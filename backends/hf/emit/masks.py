@@ -5,6 +5,7 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.classes import alibi_function
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.ir.numbers import layer_kind
 
 PREFIX = "prefix_blocks(token_type_ids, position_ids, past_key_values)"
 
@@ -15,6 +16,8 @@ MASK_FUNCTIONS = {
     "indexed_attention": "create_causal_mask",
     "linear_attention": "create_recurrent_attention_mask",
     "conv": "create_recurrent_attention_mask",
+    "hybrid": "create_causal_mask",
+    "hybrid_sliding": "create_sliding_window_causal_mask",
 }
 
 
@@ -31,6 +34,8 @@ def masks(emitter: Emitter, model: Model) -> None:
         prefix = "token_type_ids" if model.masks_differ else "block_sequence_ids"
         arguments = (*arguments, f'"{prefix}": {PREFIX if prefix != "token_type_ids" else prefix},')
     kinds = ["linear_attention"] if model.timeless else list(dict.fromkeys(model.kinds))
+    if model.hybrid:
+        kinds = list(dict.fromkeys([*(str(layer_kind(op)) for op in model.mixers), "linear_attention"]))
     if not model.has_layer_types:
         with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
             for argument in arguments:
@@ -52,7 +57,7 @@ def masks(emitter: Emitter, model: Model) -> None:
         else:
             _masks_by_kind(emitter, kinds, arguments)
     if model.alibi:
-        labels = "self.mask_labels" if model.masks_differ else "self.config.layer_types"
+        labels = "self.mask_labels" if model.labels_masks else "self.config.layer_types"
         with emitter.indent("causal_mask_mapping = {"):
             emitter.line("label: self.with_position_biases(")
             with emitter.indent():
@@ -149,7 +154,7 @@ BLOCKS    for layer_idx, layer_type in enumerate(config.layer_types):
             position_ids=position_ids,
             layer_idx=layer_idx,
 DILATIONPREFIX        )
-    return masks
+PADDING    return masks
 '''
 DILATED_MASK = '''def dilated_mask(config: CONFIG, layer_idx: int) -> Callable | None:
     """Admits every token that is a multiple of the layer's dilation back; None where that is every token."""
@@ -197,6 +202,8 @@ def layer_masks(model: Model) -> str:
     skipped = 'label in masks or layer_type == "moe"' if model.unmixed else "label in masks"
     text = LAYER_MASKS.replace("SKIPPED", skipped).replace("LABEL", label)
     text = text.replace("CHOICE", choice).replace("DILATION", dilation)
+    padding = "create_recurrent_attention_mask(config, inputs_embeds, attention_mask)"
+    text = text.replace("PADDING", f'    masks["linear_attention"] = {padding}\n' if model.hybrid else "")
     text = text.replace("TYPES", types).replace("BLOCKS", blocks).replace("PREFIX", prefix)
     text = text.replace("DILATED_MASK", DILATED_MASK if model.dilated else "")
     if by_table:
