@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from eulerc.api import Linted
 from eulerc.cli.common import AllowExtensions, checked, fail, show
 
 
@@ -40,6 +41,7 @@ def diff(
         show(result.diagnostics, result.texts)
     if before.compiled is None or after.compiled is None:
         raise typer.Exit(1)
+    _check_extensions(before, after)
     from eulerc.compare.comparison import compare
     from eulerc.compare.report import as_json, as_text
 
@@ -48,3 +50,11 @@ def diff(
     typer.echo(as_json(compared) if format is Format.json else as_text(compared, color=color))
     if (exit_code and not compared.is_same_model) or not (before.ok and after.ok):
         raise typer.Exit(1)
+
+
+def _check_extensions(before: Linted, after: Linted) -> None:
+    """Two extensions of one name cannot both be loaded: the second has taken the place of the first."""
+    found = {item.stem: item.digests for item in before.loaded.extensions} if before.loaded is not None else {}
+    for item in after.loaded.extensions if after.loaded is not None else ():
+        if found.get(item.stem, item.digests) != item.digests:
+            fail(f"the two specs have different extensions called {item.stem}: rename one of the folders", 1)

@@ -183,6 +183,16 @@ def test_the_compiler_forgets_types_that_a_spec_does_not_name(folder: Path) -> N
     assert "pooling" not in by_axis("mixer")
 
 
+def test_two_extensions_of_one_name_are_not_compared(folder: Path) -> None:
+    shutil.copytree(folder / "pooling", folder / "other" / "pooling")
+    shutil.copy(folder / "spec.yaml", folder / "other" / "spec.yaml")
+    command = ["diff", "spec.yaml", "other/spec.yaml", "--allow-extensions"]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    edit(folder / "other/pooling/definition.py", lambda text: text.replace('"Heads."', '"How many."'))
+    run = CliRunner().invoke(app, command)
+    assert (run.exit_code, "rename one of the folders" in run.stderr) == (1, True)
+
+
 # what is built
 
 
