@@ -287,8 +287,9 @@ def single_sublayer(world: World, spec: Spec) -> int:
     parts = {axis: whole[axis] for axis in ("mixer", "ffn")} | {missing: {"type": "none"}}
     drawn = {**params, **parts, "norm": own, "residual": residual}
     spec["layer_templates"]["alone"] = {name: block for name, block in drawn.items() if block}
-    numbered = any("override_at" in str(run) for run in spec["layer_schedule"])
-    spec["layer_schedule"].insert(len(spec["layer_schedule"]) if numbered else 0, {"template": "alone"})
+    # Layers that have numbers stay where they are, and those that share keys come after the ones that make them
+    is_last = "override_at" in str(spec["layer_schedule"]) or "'kv': 'shared'" in str(drawn)
+    spec["layer_schedule"].insert(len(spec["layer_schedule"]) if is_last else 0, {"template": "alone"})
     return 1
 
 

@@ -270,7 +270,7 @@ class LayerScalar(_Elementwise):
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        return ClassBinding("gain", "LayerScalar", init={"weight": "ones"})
+        return ClassBinding("layer_scalar", "LayerScalar", init={"weight": "ones"})
 
 
 @register

@@ -666,7 +666,7 @@ CASES = (
         Case("gain", name, states_input, dropped=lambda facts: {"layer_idx"})
         for name in ("ChannelGain", "ChannelAffine")
     ),
-    Case("gain", "LayerScalar", states_input, arguments=lambda facts: {}),
+    Case("layer_scalar", "LayerScalar", states_input, arguments=lambda facts: {}),
     *(
         Case(
             "shape_change",

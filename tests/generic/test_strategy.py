@@ -229,8 +229,8 @@ def check_decoding(lm: Any, module: Module) -> None:
         logits.append(output.logits)
     assert close(torch.cat(logits, dim=1), lm(ids, use_cache=False).logits)
     cache = output.past_key_values
-    parts = [part for layer in cache.layers for part in (layer.keys, layer.values) if part is not None]
-    parts += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
+    found = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values", "indexer_keys")]
+    parts = [part for part in found if part is not None]
     held = sum(part.numel() * part.element_size() for part in parts)
     assert held == 2 * kv_bytes(module, ids.shape[1])
 

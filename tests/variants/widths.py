@@ -25,7 +25,11 @@ VARIANTS: dict[str, str] = {
             name="wide",
         )
         + changing(
-            NARROWER, mixer="window: 7, head_dim: 16", norm="type: layernorm, mixer: {position: post}", name="narrowing"
+            NARROWER,
+            mixer="window: 7, head_dim: 16",
+            norm="type: layernorm, mixer: {position: post}",
+            residual="layer_scalar: true",
+            name="narrowing",
         ),
         "  - loop: {times: 2, body: [{pattern: [widening, wide, narrowing]}]}\n"
         "  - integrator: {type: ode_euler, steps: 2, body: [{pattern: [widening, narrowing]}]}\n"
