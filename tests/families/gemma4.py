@@ -147,7 +147,7 @@ BRANCHES = (f"{FFN}.branches.dense", SPARSE)
 WEIGHT = {"float32_weight": True}
 
 
-def gemma4_routed(attention: dict[str, Any], making: dict[str, Any] | None, **moe: Any) -> Spec:
+def gemma4_routed(attention: dict[str, Any], making: dict[str, Any], **moe: Any) -> Spec:
     """A template with experts beside the feed-forward network."""
     experts = {**ROUTED, **ROUTER, "expert_norm": WEIGHT, **moe}
     branches = {
@@ -198,6 +198,47 @@ GEMMA4_TEXT = Family(
                 "layer_types": ["sliding_attention", "full_attention"] * 2,
             },
         ),
+        "keys as values": Case(
+            document(
+                "gemma4_text_keys_as_values",
+                {
+                    "local": gemma4_routed({**BIASED, "window": 5}, {}, experts=6, top_k=3),
+                    "global": gemma4_routed(
+                        {**BIASED, "head_dim": 24, "n_kv_heads": 1, "rope": {"theta": 50000.0}},
+                        {"k_eq_v": True},
+                        experts=6,
+                        top_k=3,
+                    ),
+                },
+                [{"pattern": ["local", "global"]}],
+                model={"head_dim": 16, "norm_eps": 0.01},
+                embedding={"rope_theta": 500.0, "scale": 8.0, "scale_rounding": "dtype"},
+                head={**UNTIED, "logit_softcap": 3.0},
+            ),
+            {
+                **LIBRARY,
+                "num_hidden_layers": 2,
+                "head_dim": 16,
+                "global_head_dim": 24,
+                "num_global_key_value_heads": 1,
+                "attention_k_eq_v": True,
+                "attention_bias": True,
+                "rms_norm_eps": 0.01,
+                "sliding_window": 5,
+                "final_logit_softcapping": 3.0,
+                "tie_word_embeddings": False,
+                "hidden_size_per_layer_input": 0,
+                "enable_moe_block": True,
+                "num_experts": 6,
+                "top_k_experts": 3,
+                "moe_intermediate_size": 32,
+                "layer_types": ["sliding_attention", "full_attention"],
+                "rope_parameters": {
+                    "sliding_attention": default_rope(500.0),
+                    "full_attention": default_rope(50000.0),
+                },
+            },
+        ),
     },
     features=(
         Feature("norm of what the router reads", {f"{SPARSE}.moe.router_norm": GONE}),
@@ -221,5 +262,11 @@ GEMMA4_TEXT = Family(
         Feature("rope of the global layers", {f"{GLOBAL}.rope": GONE}),
         Feature("embedding scale", {"embedding.scale": GONE, "embedding.scale_rounding": GONE}),
         Feature("rounding of the embedding scale", {"embedding.scale_rounding": GONE}, shows="bfloat16"),
+        Feature("keys as values", {f"{GLOBAL}.k_eq_v": GONE}, case="keys as values", shows="weights"),
+        Feature("query, key and value biases", {f"{ATTENTION}.qkv_bias": False}, case="keys as values"),
+        Feature("output bias", {f"{ATTENTION}.out_bias": False}, case="keys as values"),
+        Feature("logit softcap", {"head.logit_softcap": GONE}, case="keys as values"),
+        Feature("eps", {"model.norm_eps": GONE}, case="keys as values"),
+        Feature("theta of the local layers", {"embedding.rope_theta": GONE}, case="keys as values"),
     ),
 )
