@@ -1034,10 +1034,8 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
 
 def may_be_gated(body: Drawn) -> bool:
     """Whether some tokens may go past layers of a template."""
-    attention = body["mixer"].get("attention", {})
-    hindering = {"window", "indexer", "kv"} & attention.keys()
-    attends = body["mixer"]["type"] in ("attention", "none")
-    return attends and not hindering and '"moe"' not in json.dumps(body["ffn"])
+    hindering = {"window", "indexer", "kv", "mixture"} & body["mixer"].get("attention", {}).keys()
+    return body["mixer"]["type"] == "attention" and not hindering and '"moe"' not in json.dumps(body["ffn"])
 
 
 @st.composite

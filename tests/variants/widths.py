@@ -21,7 +21,7 @@ VARIANTS: dict[str, str] = {
             "window: 5, mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16, scales: latents}",
             "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32, shared_experts: 1, shared_gate: true}",
             "position: sandwich",
-            "branch_weight: channel, skip_weight: affine",
+            "branch_weight: channel, skip_weight: affine, layer_scalar: true",
             name="wide",
         )
         + changing(
