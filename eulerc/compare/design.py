@@ -42,6 +42,11 @@ DERIVED = frozenset({"alibi", "inherits_eps", "hands_on", "module", "class", "co
 """Attributes that follow from others."""
 
 
+def _is_told(name: str, value: Any) -> bool:
+    """Whether an attribute is part of a design: biases on the scores are where they are not those of the paper."""
+    return name not in DERIVED or (name == "alibi" and isinstance(value, dict))
+
+
 @frozen
 class Design:
     """`model` and `notes` hold model-wide keys; `templates` those of every template that is in use, by its name.
@@ -174,7 +179,7 @@ def _part_values(op: Op) -> Iterator[tuple[str, Any]]:
     if kind.axis is not None:
         yield _key(op, "type"), _word(op.name)
     for name, value in op.attributes.items():
-        if name not in DERIVED:
+        if _is_told(name, value):
             yield _key(op, name), _plain(value)
     for inner in op.ops:
         if inner.symbol is not None:
@@ -207,6 +212,8 @@ def _key(op: Op, name: str) -> str:
     kind = definition(op.name)
     if name in kind.spelled:
         return kind.spelled[name]
+    if name == "alibi":
+        return "embedding.alibi"
     block = op.get("sublayer") or (kind.block if name in kind.fields else None)
     start = kind.axis or (op.name if block is None else None)
     return ".".join(part for part in (start, block, name) if part is not None)
@@ -238,7 +245,7 @@ def _node_values(op: Op, ropes: Mapping[str, Op]) -> Iterator[tuple[str, Any]]:
     if kind.axis is not None:
         yield f"{place or kind.axis}.type", _word(op.name)
     for name, value in op.attributes.items():
-        if name not in DERIVED:
+        if _is_told(name, value):
             shared = ropes.get(value) if isinstance(value, Symbol) else None
             value = _plain(dict(shared.attributes)) if shared is not None else _plain(value)
             yield (f"{place}.{name}" if place is not None else _key(op, name)), value

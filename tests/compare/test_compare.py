@@ -247,6 +247,14 @@ def test_norms_residuals_and_the_model_are_told_by_their_keys() -> None:
     }
 
 
+def test_biases_on_the_scores_are_told_where_they_are_not_those_of_the_paper() -> None:
+    old = spec("biased", block(), embedding="  positional: alibi")
+    new = spec("biased", block(), embedding="  positional: alibi\n  alibi: {scaled: true}")
+    assert template_changes(found(old, new)) == {
+        "block": {"embedding.alibi": (None, {"bias_max": 8.0, "scaled": True})}
+    }
+
+
 def test_routers_are_told_by_their_keys() -> None:
     moe = "type: moe, moe: {experts: 4, top_k: 2, expert_size: 32}"
     old, new = (spec("routed", block("", ffn)) for ffn in (moe, moe.replace("top_k: 2", "top_k: 1, router: sigmoid")))
