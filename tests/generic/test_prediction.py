@@ -205,6 +205,18 @@ def test_what_modules_cost_is_predicted(name: str) -> None:
     assert executed_flops(module, 16, predicting=True) > executed_flops(module, 16)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_training_compiles_without_a_break(name: str) -> None:
+    lm = model(name).train()
+    if "moe" in VARIANTS[name]:
+        lm.set_experts_implementation("batched_mm")
+    ids = tokens(2, 12)
+    wanted = lm(ids, labels=ids, use_cache=False).loss
+    torch._dynamo.reset()
+    compiled_lm = torch.compile(lm, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled_lm(ids, labels=ids, use_cache=False).loss, wanted)
+
+
 @pytest.mark.parametrize("name", DRAFTING)
 @torch.no_grad()
 def test_drafted_greedy_decoding_equals_plain_greedy_decoding(name: str) -> None:
