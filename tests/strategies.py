@@ -178,7 +178,7 @@ def all_keys() -> set[str]:
 
 def value(name: str, kind: Kind) -> st.SearchStrategy[Any]:
     """Values of one key."""
-    if name in VALUES and not isinstance(kind, Flag):
+    if name in VALUES and not isinstance(kind, Flag) and not (name == "source" and isinstance(kind, Choice)):
         return VALUES[name]
     if name in SHARES:
         return st.sampled_from([0, 0.5, 1])
@@ -330,6 +330,9 @@ def hints(world: World, spec: Spec) -> Drawn:
     drawn: Drawn = world.draw(some_of(blocks.HINTS, without=("optimizer_groups",)))
     tied = spec["head"].get("tie_weights", spec["embedding"].get("tie_word_embeddings", True))
     if drawn.get("init") == "mup_0.1" and tied and not {"logit_scale", "logit_divisor"} & spec["head"].keys():
+        drawn["init"] = "small"
+    if "ending" in spec["layer_templates"] and drawn.get("init") == "mup_0.1":
+        # Ratios are those of one width
         drawn["init"] = "small"
     if drawn.get("init") == "mup_0.1":
         drawn["mup_base_width"] = world.draw(VALUES["mup_base_width"])
