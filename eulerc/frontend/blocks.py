@@ -58,6 +58,11 @@ MODEL: dict[str, Field] = {
         "Dtype of the weights.",
         "bfloat16",
     ),
+    "residual_dtype": Field(
+        Choice(meanings={"model": "that of the model", "float32": "float32, in a model of any dtype (Mamba)"}),
+        "Dtype of the residual stream.",
+        "model",
+    ),
     "target_params": Field(Integer(maximum=2**50), "Intended size; lint warns when the model is 30 % off.", None),
 }
 

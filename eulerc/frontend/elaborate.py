@@ -21,6 +21,7 @@ from eulerc.frontend.prediction import check_template, head_templates, predictio
 from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
+from eulerc.frontend.wide_stream import check_wide_stream
 from eulerc.frontend.widths import check_last_width
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
@@ -114,6 +115,8 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
         _schedule_op(schedule, laid, entries["layer_schedule"].value.span),
         _head_op(context, templates.op(schedule[-1]), head_norm, transform).replacing(mtp=mtp),
     )
+    if not check_wide_stream(ops, context.model, report):
+        return None
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
 
 
@@ -199,6 +202,7 @@ def _spec_op(context: ModelContext, read: _Blocks) -> Op:
         "vocab_size": context.number("vocab_size"),
         "max_seq_len": model.get("max_seq_len"),
         "dtype": model.value("dtype"),
+        "residual_dtype": model.value("residual_dtype"),
         "init": start.family,
         "init_std": str(start.deviation),
         "mup_base": read.hints.get("mup_base_width"),

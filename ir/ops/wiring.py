@@ -284,6 +284,26 @@ class Softcap(_Elementwise):
 
 
 @register
+class ToFloat32(_Elementwise):
+    """A value in float32."""
+
+    name = "to_float32"
+    portable = True
+    pure = True
+    title = "to float32"
+
+
+@register
+class ToWeights(_Elementwise):
+    """A value in the dtype of the weights of module `of`, which reads it."""
+
+    name = "to_weights"
+    portable = True
+    pure = True
+    title = "to the model's dtype"
+
+
+@register
 class Dropout(_Elementwise):
     """Dropout in training."""
 
@@ -323,7 +343,14 @@ class Yield(Definition):
 
 
 IMPLICIT: dict[str, dict[str, Any]] = {
-    "spec": {"family_hint": None, "target_params": None, "init": "normal", "mup_base": None, "dtype_policy": "uniform"},
+    "spec": {
+        "family_hint": None,
+        "target_params": None,
+        "init": "normal",
+        "mup_base": None,
+        "dtype_policy": "uniform",
+        "residual_dtype": "model",
+    },
     "embedding": {
         "position_offset": 0,
         "wavelengths": "paper",

@@ -61,18 +61,18 @@ class GraphBuilder:
 
 def expand(module: Module) -> Module:
     """The module at stage `layers`."""
-    d_model = module.one("spec")["d_model"]
-    templates = tuple(_template(op, d_model) for op in module.all("template"))
+    spec = module.one("spec")
+    templates = tuple(_template(op, spec) for op in module.all("template"))
     carried = tuple(op for op in module.model.ops if op.name in CARRIED)
     widths = {str(op.symbol): op.ops[-1].operands[0].type.dims[-1] for op in templates}
     body = (*carried, *templates, _graph(module, widths), *_prediction(module))
     return Module("layers", evolve(module.model, body=Block(ops=body)))
 
 
-def _template(template: Op, d_model: int) -> Op:
-    stream = Value("hidden_states", TensorType(("b", "t", template["width"] or d_model)))
+def _template(template: Op, spec: Op) -> Op:
+    stream = Value("hidden_states", TensorType(("b", "t", template["width"] or spec["d_model"])))
     builder = GraphBuilder(stream)
-    layer = _Layer(template)
+    layer = _Layer(template, spec["residual_dtype"] == "float32")
     wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
     gate = gate_of(template)
     sent = stream if gate is None else builder.add(gate, (stream,), "sent", module="depth_gate")
@@ -87,9 +87,10 @@ def _template(template: Op, d_model: int) -> Op:
 
 
 class _Layer:
-    """The parts of a template, and how they are wired."""
+    """The parts of a template, and how they are wired; with `is_wide`, on a stream in float32."""
 
-    def __init__(self, template: Op) -> None:
+    def __init__(self, template: Op, is_wide: bool) -> None:
+        self.is_wide = is_wide
         parts = {f"{definition(op.name).axis or op.name}.{op.get('sublayer', 'all')}": op for op in template.ops}
         self.wiring = parts["wiring.all"]
         general = parts["norm.all"]
@@ -121,6 +122,8 @@ class _Layer:
         """Mixer, then feed-forward, each added to the stream."""
         for sublayer in self.sublayers:
             skip, output = self._sublayer(builder, stream, sublayer)
+            if self.is_wide and sublayer is self.sublayers[0]:
+                skip = builder.add(Op("to_float32"), (skip,), "wide")
             skip = self._skip(builder, skip, sublayer.axis, sublayer.axis)
             stream = builder.add(Op("add"), (skip, output), "residual")
             if sublayer.position == "post":
@@ -140,9 +143,9 @@ class _Layer:
     def _sublayer(self, builder: GraphBuilder, stream: Value, sublayer: _Sublayer) -> tuple[Value, Value]:
         """One sublayer: what its output is added to, and the output."""
         wiring, axis, op = self.wiring, sublayer.axis, sublayer.op
-        states = stream
+        states = builder.add(Op("to_weights"), (stream,), "narrow", of=sublayer.before) if self.is_wide else stream
         if sublayer.position in BEFORE:
-            states = self._norm(builder, stream, sublayer, sublayer.before)
+            states = self._norm(builder, states, sublayer, sublayer.before)
         if op.name == "ffn.parallel":
             output = self._branches(builder, stream, states, op)
         elif op.name == "mixer.branched":
@@ -262,6 +265,8 @@ def _widening(op: Op, stream: Value, widths: Mapping[str, Extent]) -> Op:
 def _logits(builder: GraphBuilder, stream: Value, module: Module) -> Value:
     spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
     states, stream = stream, _constant(builder, stream, head, "hidden_divisor")
+    if spec["residual_dtype"] == "float32":
+        stream = builder.add(Op("to_weights"), (stream,), "narrow", of="lm_head")
     shape: dict[str, Attribute] = {
         "vocab_size": spec["vocab_size"],
         "width": embedding["width"],

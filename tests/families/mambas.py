@@ -60,8 +60,8 @@ MAMBA1 = Family(
     pads=False,
     cases={
         "base": Case(
-            mixers("selective", {"variant": "mamba1", "d_state": 8}),
-            SIZES,
+            mixers("selective", {"variant": "mamba1", "d_state": 8}, residual_dtype="float32"),
+            {**SIZES, "residual_in_fp32": True},
         ),
         "biased": Case(
             mixers(
@@ -102,6 +102,7 @@ MAMBA1 = Family(
         Feature("no positions", {"embedding.positional": "sinusoidal"}),
         Feature("eps", {"model.norm_eps": GONE}, case="biased"),
         Feature("tied head", {"head": UNTIED}, shows="gradients"),
+        Feature("stream in float32", {"model.residual_dtype": GONE}, shows="bfloat16"),
     ),
 )
 
@@ -164,8 +165,9 @@ MAMBA2 = Family(
                 "state_space",
                 {"d_state": 16, "head_dim": 16, "n_groups": 2, "chunk_size": 8},
                 head=UNTIED,
+                residual_dtype="float32",
             ),
-            MAMBA2_SIZES,
+            {**MAMBA2_SIZES, "residual_in_fp32": True},
         ),
         "biased": Case(
             mixers(
@@ -216,6 +218,7 @@ MAMBA2 = Family(
         Feature("taps of the convolution", {f"{MAMBA}.d_conv": GONE}, case="biased", shows="weights"),
         Feature("bias of the convolution", {f"{MAMBA}.conv_bias": False}),
         Feature("biases of the projections", {f"{MAMBA}.proj_bias": False}, case="biased"),
+        Feature("stream in float32", {"model.residual_dtype": GONE}, shows="bfloat16"),
         Feature("bounds of the step", {f"{MAMBA}.dt_limit": GONE}, case="limited", shows="gradients"),
         Feature("norm behind the gate", {f"{MAMBA}.norm": "norm_first"}),
         Feature("no positions", {"embedding.positional": "sinusoidal"}),

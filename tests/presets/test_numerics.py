@@ -18,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "interleaved": False,
     "position": "pre",
     "precision": "model",
+    "residual_dtype": "model",
     "router": "softmax",
     "router_float32": False,
     "scale_rounding": "none",

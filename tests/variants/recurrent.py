@@ -39,6 +39,7 @@ VARIANTS: dict[str, str] = {
         )
         + block(f"{MAMBA1}, state_norm: rms_unweighted}}", ffn="type: none", name="alone"),
         "  - {pattern: [plain, normed, alone]}",
+        model="  residual_dtype: float32",
         embedding="  positional: none",
     ),
     "mamba1_beside_others": spec(

@@ -123,15 +123,22 @@ def head_lines(model: Model, sliced: bool = True) -> list[str]:
     place = next(index for index, op in enumerate(ops) if op.name == "unembed")
     chosen = "hidden_states[:, slice_indices, :]" if sliced else "hidden_states"
     found = [] if place == 0 or not sliced else [f"hidden_states = {chosen}"]
-    for op in ops[:place]:
-        call = f"self.{op.get('module')}(hidden_states)"
-        found.append(f"hidden_states = {scaled('hidden_states', op, 'self.config') if op.name == 'scale' else call}")
+    found += [f"hidden_states = {_head_expression(op)}" for op in ops[:place]]
     found.append(f"logits = self.lm_head({chosen if place == 0 else 'hidden_states'})")
     if ops[place]["tokens"] is not None:
         found.append("logits = logits[..., : self.config.unpadded_vocab_size]")
     for op in ops[place + 1 :]:
         found += [] if op.name == "rationale" else _logit_lines(op)
     return found
+
+
+def _head_expression(op: Op) -> str:
+    """What an op before the unembedding makes of `hidden_states`."""
+    if op.name == "scale":
+        return scaled("hidden_states", op, "self.config")
+    if op.name == "to_weights":
+        return f"hidden_states.to(self.{op['of']}.weight.dtype)"
+    return f"self.{op['module']}(hidden_states)"
 
 
 def _logit_lines(op: Op) -> list[str]:

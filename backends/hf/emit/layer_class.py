@@ -197,6 +197,10 @@ class _Wiring:
         axis = definition(op.name).axis
         if op.name == "scale":
             self.emitter.line(f"{target} = {source} * self.{op['config']}")
+        elif op.name == "to_float32":
+            self.emitter.line(f"{target} = {source}.to(torch.float32)")
+        elif op.name == "to_weights":
+            self.emitter.line(f"{target} = {source}.to(self.{op['of']}.weight.dtype)")
         elif op.name == "dropout":
             self.emitter.line(
                 f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
