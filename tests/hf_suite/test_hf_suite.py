@@ -42,6 +42,23 @@ SPECS = {
         block(ffn="type: none") + block(name="other").replace("type: attention, attention: {}", "type: none"),
         "  - {pattern: [block, other]}",
     ),
+    # Room for the sequence that the library has a model learn and generate, without two tokens behind one context
+    "phases": spec(
+        "phased",
+        block("n_kv_heads: 2"),
+        rest="""
+execution_modes:
+  - {name: plan, max_tokens: 12, kv_share: true, loss_weight: 0.5}
+  - {name: think, max_tokens: 8, kv_share: true}
+  - {name: answer, max_tokens: 99, loss_weight: 2.0}
+transition: {type: budget_exhausted}
+""",
+    ),
+    "thoughts": spec(
+        "thoughtful",
+        block("n_kv_heads: 2"),
+        rest="execution_modes: [{name: thought, max_tokens: 2, per_token_rationale: true}]",
+    ),
     "shared keys and values": spec(
         "sharing",
         block("n_kv_heads: 2, qk_norm: head") + block("n_kv_heads: 2, qk_norm: head, kv: shared", name="taker"),

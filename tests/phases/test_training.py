@@ -200,3 +200,16 @@ def test_labels_tell_phases_apart_where_there_are_no_ids() -> None:
     torch.testing.assert_close(
         weighted(inputs_embeds=embeddings, labels=labels).loss, weighted(ids, labels=labels).loss
     )
+
+
+def test_the_first_token_of_a_row_is_a_prompt_at_least() -> None:
+    lm = model("restarted_twice", "budget")
+    (prompt,) = prompts(1)
+    ids = lm.generate(torch.tensor([prompt]), do_sample=False, suppress_tokens=[BYTES["eos"]])
+    phases = modes("restarted_twice")
+    places = {phase["name"]: sum(each["max_tokens"] for each in phases[:number]) for number, phase in enumerate(phases)}
+    with torch.no_grad():
+        logits = lm(ids, labels=ids).logits
+        for name, place in places.items():
+            wanted = lm(torch.tensor([prompt])).logits[0, -1]
+            torch.testing.assert_close(logits[0, place], wanted, rtol=2e-5, atol=2e-5, msg=name)

@@ -16,6 +16,11 @@ def since_ends(config: PreTrainedConfig, input_ids: torch.Tensor, is_counted: to
     return counts - nn.functional.pad(before, (1, 0))[:, :-1]
 
 
+def is_predicted(labels: torch.Tensor) -> torch.Tensor:
+    """Whether a token is a label, which the first of a row never is: (batch, length), bool."""
+    return nn.functional.pad(labels[:, 1:] != -100, (1, 0))
+
+
 def phases_by_transition(config: PreTrainedConfig, input_ids: torch.Tensor) -> torch.Tensor:
     """The phase of each token, as a label and as what later ones see: (batch, length), int64.
 
@@ -34,7 +39,7 @@ def phases_by_count(config: PreTrainedConfig, input_ids: torch.Tensor, labels: t
 
     The first label begins the first phase, and again the first behind the end of a sequence.
     """
-    counts = since_ends(config, input_ids, labels != -100)
+    counts = since_ends(config, input_ids, is_predicted(labels))
     budgets = torch.tensor([mode["max_tokens"] for mode in config.execution_modes[:-1]], dtype=torch.long)
     return torch.bucketize((counts - 1).clamp(min=0), budgets.cumsum(dim=0).to(counts.device), right=True)
 
@@ -44,18 +49,21 @@ def phase_weighted_loss(
     labels: torch.Tensor,
     weights: torch.Tensor,
     num_items_in_batch: torch.Tensor | int | None = None,
+    shift_labels: torch.Tensor | None = None,
     **kwargs: object,
 ) -> torch.Tensor:
     """Cross entropy of the next tokens, each times its weight: a scalar, float32.
 
-    A mean over all labels, those of weight 0 among them, so that parts of an accumulated batch add up.
-    `logits` are (batch, length, vocabulary), `labels` and `weights` (batch, length), not shifted.
+    A mean over all labels, those of weight 0 among them, so that parts of an accumulated batch add up. `logits` are
+    (batch, length, vocabulary), `labels` and `weights` (batch, length), not shifted; `shift_labels` are, if given.
     """
-    labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(logits.device)
-    weights = nn.functional.pad(weights, (0, 1))[:, 1:].to(logits.device)
-    losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="none")
+    if shift_labels is None:
+        shift_labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
+    shift_labels = shift_labels.to(logits.device)
+    weights = torch.cat((weights[:, 1:], weights[:, -1:]), dim=-1).to(logits.device)
+    losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), shift_labels.flatten(), reduction="none")
     if num_items_in_batch is None:
-        num_items_in_batch = (labels != -100).sum()
+        num_items_in_batch = (shift_labels != -100).sum()
     return (losses * weights.flatten()).sum() / num_items_in_batch
 
 
@@ -73,7 +81,7 @@ def phase_views(
     """
     shares = torch.tensor([mode["kv_share"] for mode in config.execution_modes[:-1]] + [True], device=phases.device)
     # What stands before the first label is the prompt, which all phases see
-    is_shared = shares[phases] | (since_ends(config, input_ids, labels != -100) == 0)
+    is_shared = shares[phases] | (since_ends(config, input_ids, is_predicted(labels)) == 0)
     begins = nn.functional.pad((phases[:, 1:] != phases[:, :-1]) & ~is_shared[:, :-1], (1, 0))
     views = begins.cumsum(dim=-1)
     numbers = torch.arange(int(views.max()) + 1, device=views.device)[:, None, None]

@@ -125,6 +125,7 @@ def rationale_loss(
     labels: torch.Tensor,
     loss_weight: float,
     num_items_in_batch: torch.Tensor | int | None = None,
+    shift_labels: torch.Tensor | None = None,
     **kwargs: object,
 ) -> torch.Tensor:
     """The negative log-likelihood of the next tokens, and what teaches to think (section 4.4): a scalar, float32.
@@ -133,13 +134,14 @@ def rationale_loss(
     thought is as good as it makes the next token likelier than the thoughts there do on average; worse ones teach
     nothing.
     """
-    labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:].to(logits.device)
-    targets = labels.expand(logits.shape[0], -1, -1)
+    if shift_labels is None:
+        shift_labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
+    targets = shift_labels.to(logits.device).expand(logits.shape[0], -1, -1)
     losses = nn.functional.cross_entropy(logits.float().flatten(0, 2), targets.flatten(), reduction="none")
     losses = losses.view(targets.shape)
     if log_probs is not None:
         rewards = (losses.mean(dim=0) - losses).detach().clamp(min=0)
         losses = losses - loss_weight * rewards * log_probs
     if num_items_in_batch is None:
-        num_items_in_batch = (labels != -100).sum()
+        num_items_in_batch = (targets[0] != -100).sum()
     return losses.mean(dim=0).sum() / num_items_in_batch
