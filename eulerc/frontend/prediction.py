@@ -100,6 +100,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             "predicts from states of layers that do not see ahead",
             help="set prefix_lm to false in it, or to true in a layer",
         )
+    if any(op.name == "mixer.branched" for op in template.ops):
+        report.error(
+            "E0795",
+            f"head_template {template.symbol} has several mixers in a layer",
+            where,
+            "layers of prediction modules get one mask",
+            help="name a template with one mixer",
+        )
     if gate_of(template) is not None:
         report.error(
             "E0794",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType, TensorType
-from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, register
+from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, is_mixer, register
 from eulerc.ir.fields import Choice, Field, Flag, Number
 from eulerc.ir.gating import GATE, gate_of
 from eulerc.ir.numbers import grows
@@ -116,7 +116,8 @@ def check_gate(gate: Op, mixer: Op, change: Op | None, report: Report) -> None:
             secondary=((gate.span, "only some tokens go through, set here"),),
             help="end another layer with it",
         )
-    for key, place, why in _hindrances(mixer):
+    hindrances = (found for part in mixer.walk() if is_mixer(part) for found in _hindrances(part))
+    for key, place, why in hindrances:
         report.error(
             "E0790",
             f"{key} in a gated layer",
