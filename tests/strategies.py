@@ -139,6 +139,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "gate_multiplier": st.sampled_from([0.5, -1.5]),
     "down_multiplier": st.sampled_from([0.5, 2]),
     "value_factor": st.sampled_from([1, 2]),
+    "residual_dtype": st.sampled_from(["model", "model", "model", "float32"]),
     "d_state": st.sampled_from([4, 8]),
     "dt_rank": st.sampled_from([3, 4]),
     "d_conv": st.sampled_from([2, 4]),
@@ -240,12 +241,29 @@ class World:
         return int(self.model.get("head_dim") or self.model["d_model"] // self.model["n_heads"])
 
 
-NARROW = (
-    *("layered_safe", "integrator", "per_token_rationale", "causal_lm_mtp", "shape_change", "transform", "parallel"),
-    *("layernorm", "gated_rmsnorm", "grouped_rmsnorm", '"type": "none"', '"weight": false'),
-    *('"position": "post"', '"position": "output"', "depth_gating"),
-)
-"""Words of what does not go with a residual stream in float32, or of what looks like it."""
+NARROW = ("layered_safe", "integrator", "per_token_rationale", "causal_lm_mtp", "shape_change", "depth_gating")
+"""Words of what does not go with a residual stream in float32."""
+
+
+def lacking(block: Drawn, *keys: str) -> Drawn:
+    """The block without some keys."""
+    return {name: value for name, value in block.items() if name not in keys}
+
+
+def wide_templates(templates: dict[str, Drawn]) -> None:
+    """Takes out of templates what does not go with a residual stream in float32, and some more."""
+    for body in templates.values():
+        for key in ("norm", "residual", "shape_change"):
+            body.pop(key, None)
+        if body["ffn"]["type"] == "parallel":
+            body["ffn"] = {"type": "gated_mlp"}
+
+
+def narrow_where_it_must(spec: Spec) -> None:
+    """A residual stream in the model's dtype, where anything but plain norms would read one in float32."""
+    special = any(body.keys() & {"norm", "residual"} for body in spec["layer_templates"].values())
+    if special or any(word in json.dumps(spec) for word in NARROW):
+        spec["model"].pop("residual_dtype", None)
 
 
 @st.composite
@@ -253,16 +271,20 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     """A spec as the tree that YAML or JSON text holds."""
     world = World(draw)
     world.model = draw(models(dtypes))
+    is_wide = world.model.get("residual_dtype") == "float32"
     spec: Spec = {"schema_version": 1, "model": world.model}
-    spec["embedding"] = embedding(world)
+    spec["embedding"] = lacking(embedding(world), "width") if is_wide else embedding(world)
     if draw(st.booleans()):
         spec["let"] = {"unit": 8}
     names = draw(st.lists(st.sampled_from(["local", "global", "mid_dle", "x1"]), min_size=1, max_size=3, unique=True))
     spec["layer_templates"] = {name: template(world, "let" in spec) for name in names}
+    if is_wide:
+        wide_templates(spec["layer_templates"])
     spec["layer_schedule"], layers = schedule(world, spec["layer_templates"])
     layers += single_sublayer(world, spec)
-    spec["head"] = head(world, spec["embedding"])
-    layers += changed_width(world, spec)
+    drawn = head(world, spec["embedding"])
+    spec["head"] = lacking(drawn, "norm", "transform") if is_wide else drawn
+    layers += 0 if is_wide else changed_width(world, spec)
     if draw(st.booleans()) and not any(word in str(spec) for word in ("loop", "integrator", "share'", "shape_change")):
         spec["head"] |= prediction(world, spec)
     spec["training_hints"] = hints(world, spec)
@@ -279,8 +301,8 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
         spec.get("compatibility", {}).pop("dtype_policy", None)
     if draw(st.integers(0, 2)) == 0:
         spec |= phases(draw, spec)
-    if any(word in json.dumps(spec) for word in NARROW) or spec["embedding"].get("width") is not None:
-        world.model.pop("residual_dtype", None)
+    if is_wide:
+        narrow_where_it_must(spec)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
 
