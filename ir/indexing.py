@@ -108,7 +108,7 @@ def check_neighbours(sizes: dict[str, Any], values: Values, context: ModelContex
 def check_order(layers: list[Op], report: Report) -> None:
     """Whoever shares a choice comes after a layer that makes one."""
     for layer in layers:
-        indexers = {op.get("indexer") == "shared": op for op in layer.ops if op.get("indexer") is not None}
+        indexers = {op.get("indexer") == "shared": op for op in layer.walk() if op.get("indexer") is not None}
         if True in indexers:
             report.error(
                 "E0397",

@@ -83,7 +83,7 @@ def check_sources(layers: list[Op], report: Report) -> None:
     makers: dict[Handed, tuple[Op, Op]] = {}
     judged: set[str | None] = set()
     for layer in layers:
-        for op in layer.ops:
+        for op in layer.walk():
             taken, made = (_keys(values) for values in (definition(op.name).takes(op), definition(op.name).offers(op)))
             if taken and taken not in makers and layer.symbol not in judged:
                 _report_missing(layer, op, list(makers.values()), report)

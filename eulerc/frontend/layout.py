@@ -263,7 +263,7 @@ def check_runs(laid: Schedule, layers: list[Op | None], head: Values, report: Re
             "its modules read a stream of one width",
             help="take one of the two out",
         )
-    taking = [op for layer in sound for op in layer.ops if definition(op.name).takes(op)]
+    taking = [op for layer in sound for op in layer.walk() if definition(op.name).takes(op)]
     if laid.integrators and taking:
         report.error(
             "E0724",

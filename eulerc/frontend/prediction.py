@@ -81,7 +81,7 @@ def check_name(name: str, head: Values, templates: Templates, report: Report) ->
 def check_template(template: Op, layers: Sequence[Op], head: Values, report: Report) -> None:
     """The layers of a prediction module have no layers before them to take from, and the model's rotary tables."""
     where = head.where("mtp.head_template")
-    taken = [value.name for op in template.ops for value in definition(op.name).takes(op)]
+    taken = [value.name for op in template.walk() for value in definition(op.name).takes(op)]
     if taken:
         report.error(
             "E0717",

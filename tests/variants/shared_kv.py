@@ -8,6 +8,14 @@ from tests.variants.recurrent import MAMBA2
 LATENT = "mla: {kv_rank: 16, q_rank: 24, nope_dim: 16, rope_dim: 8, v_dim: 16}"
 INDEXED = f"{LATENT}, indexer: {{n_heads: 8, head_dim: 16, top_k: 8}}"
 
+
+def branched(attention: str, name: str) -> str:
+    """A template with attention and a recurrent mixer side by side."""
+    branches = f"a: {{type: attention, attention: {{{attention}}}}}, b: {{{MAMBA2}}}}}"
+    mixer = f"{{type: branched, branched: {{branches: {{{branches}}}, selector: {{type: sum}}}}}}"
+    return f"  {name}:\n    mixer: {mixer}\n    ffn: {{type: gated_mlp}}\n"
+
+
 VARIANTS = {
     # Two kinds that layer types tell apart: windows with a norm, whole heads of another width with keys as values
     "shared_kv_by_type": spec(
@@ -64,5 +72,14 @@ VARIANTS = {
         block("n_kv_heads: 2, window: 6, window_mode: chunked, output_gate: {over: head}"),
         "  - {template: block, repeat: 4, override_at: [{layers: '1, 3', attention: {kv: shared}}]}",
         embedding="  positional: alibi",
+    ),
+    # In a branch beside states, whose layer has a place in the cache, and from a branch
+    "shared_kv_branched": spec(
+        "shared_kv_branched",
+        block("n_kv_heads: 2", name="own")
+        + branched("n_kv_heads: 2, kv: shared", "taking")
+        + branched("n_kv_heads: 1, qk_norm: head", "making")
+        + block("n_kv_heads: 1, kv: shared", name="late"),
+        "  - {pattern: [own, taking, making, taking, late]}",
     ),
 }

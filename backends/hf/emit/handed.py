@@ -7,7 +7,7 @@ from typing import Any
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.ir.core import Op
-from eulerc.ir.definition import definition, is_mixer
+from eulerc.ir.definition import definition
 from eulerc.ir.key_sharing import SHARED
 
 
@@ -50,14 +50,14 @@ def groups(model: Model) -> dict[str, list[str]]:
 
 def blocks_without_cache(model: Model) -> list[str]:
     """The block types of layers that take the keys and values of earlier ones."""
-    values = [takes_kv(layer) for layer in model.schedule]
+    values = [keeps_nothing(layer) for layer in model.schedule]
     return list(dict.fromkeys(block for block, takes in zip(model.blocks, values, strict=True) if takes))
 
 
-def takes_kv(layer: Op) -> bool:
-    """Whether the mixer of a layer takes its keys and values from an earlier one."""
-    taken = (value for op in layer.ops if is_mixer(op) for value in definition(op.name).takes(op))
-    return any(value.name in SHARED for value in taken)
+def keeps_nothing(layer: Op) -> bool:
+    """Whether a layer reads the keys and values of an earlier one, and leaves nothing to later tokens itself."""
+    taken = (value for op in layer.ops for value in definition(op.name).takes(op))
+    return any(value.name in SHARED for value in taken) and not any(op.carries for op in layer.ops)
 
 
 def sharing_modes(emitter: Emitter, model: Model) -> None:

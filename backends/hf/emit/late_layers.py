@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.handed import takes_kv
+from eulerc.backends.hf.emit.handed import keeps_nothing
 
 PARAMETER = "logits_to_keep: int | torch.Tensor = 0"
 
 
 def has_late_layers(model: Model) -> bool:
     """Whether the last layer takes the keys and values of an earlier one; modules that run in loops are not late."""
-    return not model.shares_modules and not model.integrates and takes_kv(model.schedule[-1])
+    return not model.shares_modules and not model.integrates and keeps_nothing(model.schedule[-1])
 
 
 def first_late_layer(emitter: Emitter, model: Model) -> None:
@@ -79,7 +79,7 @@ def skip(emitter: Emitter, model: Model) -> None:
         _tables(emitter, model)
         if model.has_layer_types:
             emitter.line("late_masks = {label: causal_mask_mapping[label] for label in late_labels}")
-            with emitter.indent("causal_mask_mapping = {"):
+            with emitter.indent("causal_mask_mapping = causal_mask_mapping | {"):
                 emitter.line("label: None if mask is None else mask[:, :, -logits_to_keep:]")
                 emitter.line("for label, mask in late_masks.items()")
             emitter.line("}")
