@@ -66,6 +66,7 @@ transition: {type: budget_exhausted}
     ),
     "predicting further tokens": VARIANTS["mtp_deepseek"].replace("repeat: 2", "repeat: 1"),
     "a prefix": VARIANTS["prefix"],
+    "tokens past a layer": spec("past", schedule="  - {template: block}\n  - {template: block, depth_gating: {}}"),
 }
 
 
