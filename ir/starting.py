@@ -18,7 +18,7 @@ OUTPUTS = frozenset({"o_proj", "o_experts", "out_proj", "down_proj"})
 LAYERS = ("model.layers.", "mtp.layers.")
 """Where layers stand."""
 
-TABLES = ("model.embed_tokens.", "model.embed_positions.")
+TABLES = ("model.embed_tokens.", "model.embed_positions.", "model.per_layer_embedding.embed_tokens.")
 """Tables whose rows are looked up."""
 
 

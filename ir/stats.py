@@ -60,7 +60,7 @@ def parameters(module: Module) -> dict[str, int]:
             continue
         if tensor.name.startswith("model.embed_tokens."):
             embedding = tensor.numel
-        elif not tensor.name.startswith("model.embed_positions."):
+        elif not tensor.name.startswith(("model.embed_positions.", "model.per_layer_embedding.embed_tokens.")):
             path = next((path for path in ops if tensor.name.startswith(f"{path}.")), None)
             op = ops[path] if path is not None else None
             active += (

@@ -27,6 +27,7 @@ from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.integrate import STAGES
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
+from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
 from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.reference import keys
@@ -287,6 +288,11 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     layers += 0 if is_wide else changed_width(world, spec)
     if draw(st.booleans()) and not any(word in str(spec) for word in ("loop", "integrator", "share'", "shape_change")):
         spec["head"] |= prediction(world, spec)
+    if not draw(st.integers(0, 3)) and not any(
+        word in str(spec) for word in ("mtp", "depth_gating", "shape_change", "residual_dtype")
+    ):
+        spec["embedding"]["per_layer"] = {"width": 8, **draw(some_of(PerLayerInput.fields, without=("width", "norm")))}
+        spec["embedding"]["per_layer"] |= {"norm": norm(draw)} if draw(st.booleans()) else {}
     spec["training_hints"] = hints(world, spec)
     spec["expect"] = expectations(world, layers)
     for name, fields in (
@@ -389,7 +395,9 @@ def models(draw: Draw, dtypes: tuple[str, ...]) -> Drawn:
 
 def embedding(world: World) -> Drawn:
     draw = world.draw
-    drawn: Drawn = draw(some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional", "norm", "alibi")))
+    drawn: Drawn = draw(
+        some_of(blocks.EMBEDDING, without=("rope", "rope_scaling", "positional", "norm", "alibi", "per_layer"))
+    )
     if draw(st.booleans()):
         drawn["norm"] = norm(draw)
     if world.positional != "rope" or draw(st.booleans()):

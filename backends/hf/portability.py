@@ -78,6 +78,9 @@ RULES: dict[str, Rule] = {
         "keys and values of an earlier layer",
         _both(RESTRICTED, "the engine caches them for every layer that reads them"),
     ),
+    "per_layer_input": Rule(
+        "embeddings for every layer", _both(NO, "the engine gives layers the stream alone, and no token ids")
+    ),
     "stream_width": Rule(
         "a stream that changes its width", _both(NO, "the engine's layers and its head have one width")
     ),

@@ -26,6 +26,7 @@ from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
 from eulerc.ir.ops.grouped_rms_norm import GroupedRMSNorm
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.ops.wiring import Wiring
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
@@ -125,6 +126,11 @@ EMBEDDING: dict[str, Field] = {
         ),
         "How the factor is rounded.",
         "none",
+    ),
+    "per_layer": Field(
+        Block(fields=PerLayerInput.fields),
+        "Embeddings that every layer has for itself (Gemma 3n); none if not set.",
+        None,
     ),
     "norm": Field(
         Block(fields=NORM_FIELDS),

@@ -22,7 +22,7 @@ from eulerc.frontend.quantization import check_quantization, quantization_ops
 from eulerc.frontend.schema import Reader, meant_keys
 from eulerc.frontend.templates import Templates
 from eulerc.frontend.wide_stream import check_wide_stream
-from eulerc.frontend.widths import check_last_width
+from eulerc.frontend.widths import check_last_width, check_per_layer
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Block, Module, Op, Symbol
 from eulerc.ir.definition import definition
@@ -31,6 +31,7 @@ from eulerc.ir.indexing import check_order
 from eulerc.ir.key_sharing import check_sources
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.span import NOWHERE, Span
 
 OF_MODEL = ("init", "mup_base_width", "seed", "dropout")
@@ -81,6 +82,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     check_quantization(read.compatibility, read.model, report)
     embedding_norm, head_norm = (_own_norm(values, context, report) for values in (read.embedding, read.head))
     transform = _transform(read.head, context, report)
+    per_layer = _per_layer(read.embedding, context, report)
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     laid = schedule_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
@@ -100,6 +102,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     if mtp is not None and not diagnostics.has_errors:
         known = [layer for layer in layers if layer is not None]
         check_template(templates.op(str(mtp["head_template"])), known, context.head, report)
+    check_per_layer([layer for layer in layers if layer is not None], context, report)
     check_last_width(widths.last, [layer for layer in layers if layer is not None], context, report)
     if diagnostics.has_errors:
         return None
@@ -110,7 +113,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
         _spec_op(context, read),
         *_optional_ops(read, reader),
         *extension_ops(extensions, entries["extensions"].value.span if extensions else NOWHERE),
-        _embedding_op(context, embedding_norm),
+        _embedding_op(context, embedding_norm, per_layer),
         *templates.ops(),
         _schedule_op(schedule, laid, entries["layer_schedule"].value.span),
         _head_op(context, templates.op(schedule[-1]), head_norm, transform).replacing(mtp=mtp),
@@ -263,12 +266,22 @@ def _own_norm(values: Values, context: ModelContext, report: Report) -> Op | Non
     return None
 
 
-def _embedding_op(context: ModelContext, norm: Op | None) -> Op:
+def _per_layer(embedding: Values, context: ModelContext, report: Report) -> Op | None:
+    """What layers do with embeddings of their own; None without them, or where they could not be read."""
+    with suppress(UnreadError):
+        if embedding.get("per_layer") is not None:
+            values = evolve(embedding.inner("per_layer"), fields=PerLayerInput.fields)
+            return PerLayerInput.lower(values, context, report)
+    return None
+
+
+def _embedding_op(context: ModelContext, norm: Op | None, per_layer: Op | None) -> Op:
     values = context.embedding
     names = ("positional", "position_offset", "wavelengths", "scale", "scale_rounding", "width")
     attributes = {name: values.value(name) for name in names}
     attributes["dropout"] = context.hints.value("dropout")
-    body = None if norm is None else Block(ops=(norm,))
+    parts = tuple(part for part in (norm, per_layer) if part is not None)
+    body = Block(ops=parts) if parts else None
     return Op("embedding", attributes=attributes, body=body, span=values.span, spans=values.spans)
 
 

@@ -39,6 +39,8 @@ def _readers(ops: tuple[Op, ...]) -> Iterator[tuple[str, Span]]:
             yield "dtype_policy layered_safe", op.span
         if op.name == "embedding" and op["width"] is not None:
             yield "an embedding of another width", op.where("width")
+        if op.name == "embedding" and any(part.name == "per_layer_input" for part in op.ops):
+            yield "embeddings for every layer", op.where("per_layer")
         if op.name == "schedule" and op["integrators"]:
             yield "an integrator", op.span
         if op.name == "phases" and any(mode["per_token_rationale"] for mode in op["execution_modes"]):

@@ -106,3 +106,29 @@ def check_last_width(last: int, templates: list[Op], context: ModelContext, repo
             secondary=((context.model.where("d_model"), "the embedding's width, set here"),),
             help=f"set head.tie_weights to false, or end at a width of {first}",
         )
+
+
+BESIDE_PER_LAYER = {
+    "shape_change": "their projection reads a stream of one width",
+    "depth_gate": "tokens that go past a layer have an embedding for it too",
+}
+"""What layers with embeddings of their own cannot have, and why."""
+
+
+def check_per_layer(templates: list[Op], context: ModelContext, report: Report) -> None:
+    """Embeddings for every layer go with layers that all tokens go through, and with no further ones."""
+    if "per_layer" not in context.embedding.spans:
+        return
+    found = {op.name: op.span for template in templates for op in template.ops if op.name in BESIDE_PER_LAYER}
+    places = {name: (span, BESIDE_PER_LAYER[name]) for name, span in found.items()}
+    if "mtp" in context.head.spans:
+        places["mtp"] = (context.head.where("mtp"), "its modules have no embeddings of their own")
+    for name, (span, why) in places.items():
+        report.error(
+            "E0737",
+            f"per-layer embeddings beside {name}",
+            context.embedding.where("per_layer"),
+            why,
+            secondary=((span, f"{name}, set here"),),
+            help=f"take per_layer or {name} out",
+        )

@@ -15,7 +15,7 @@ from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
-from eulerc.ir.layering import pieces
+from eulerc.ir.layering import pieces, runs
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.no_sublayer import is_none
@@ -61,15 +61,20 @@ class GraphBuilder:
 
 def expand(module: Module) -> Module:
     """The module at stage `layers`."""
-    spec = module.one("spec")
-    templates = tuple(_template(op, spec) for op in module.all("template"))
+    spec, per_layer = module.one("spec"), _per_layer(module)
+    templates = tuple(_template(op, spec, per_layer) for op in module.all("template"))
     carried = tuple(op for op in module.model.ops if op.name in CARRIED)
     widths = {str(op.symbol): op.ops[-1].operands[0].type.dims[-1] for op in templates}
     body = (*carried, *templates, _graph(module, widths), *_prediction(module))
     return Module("layers", evolve(module.model, body=Block(ops=body)))
 
 
-def _template(template: Op, spec: Op) -> Op:
+def _per_layer(module: Module) -> Op | None:
+    """What layers do with embeddings of their own, if they have some."""
+    return next((op for op in module.one("embedding").ops if op.name == "per_layer_input"), None)
+
+
+def _template(template: Op, spec: Op, per_layer: Op | None) -> Op:
     stream = Value("hidden_states", TensorType(("b", "t", template["width"] or spec["d_model"])))
     builder = GraphBuilder(stream)
     layer = _Layer(template, spec["residual_dtype"] == "float32")
@@ -77,6 +82,9 @@ def _template(template: Op, spec: Op) -> Op:
     gate = gate_of(template)
     sent = stream if gate is None else builder.add(gate, (stream,), "sent", module="depth_gate")
     result = wire(builder, sent)
+    if per_layer is not None:
+        added = builder.add(per_layer, (result,), "added", module="per_layer_input")
+        result = builder.add(Op("add"), (result, added), "residual")
     if layer.wiring["layer_scalar"]:
         result = builder.add(Op("layer_scalar"), (result,), "scaled", module="layer_scalar")
     if gate is not None:
@@ -246,6 +254,12 @@ def _graph(module: Module, widths: Mapping[str, Extent]) -> Op:
     spec, embedding, head = module.one("spec"), module.one("embedding"), module.one("head")
     builder = GraphBuilder(Value("input_ids", TensorType(("b", "t"), "int64")))
     stream = _embed(builder, spec, embedding)
+    per_layer = _per_layer(module)
+    if per_layer is not None:
+        table = {name: per_layer[name] for name in ("width", "norm")}
+        layers = len(runs(pieces(module.one("schedule"))))
+        op = Op("per_layer_embedding", attributes={**table, "layers": layers, "vocab_size": spec["vocab_size"]})
+        stream = builder.add(op, (stream,), "embedded", module="per_layer_embedding")
     for op in pieces(module.one("schedule")):
         stream = builder.add(_widening(op, stream, widths), (stream,), "hidden_states")
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
@@ -343,7 +357,7 @@ def _embed(builder: GraphBuilder, spec: Op, embedding: Op) -> Value:
     if embedding["positional"] == "sinusoidal":
         offset, wavelengths = embedding["position_offset"], embedding["wavelengths"]
         stream = builder.add(Op("add_sinusoids"), (stream,), "embedded", offset=offset, wavelengths=wavelengths)
-    for norm in embedding.ops:
+    for norm in (op for op in embedding.ops if definition(op.name).axis == "norm"):
         stream = builder.add(norm, (stream,), "normed", module="embed_norm")
     return builder.add(Op("dropout"), (stream,), "dropped", p=embedding["dropout"])
 

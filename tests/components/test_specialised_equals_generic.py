@@ -667,6 +667,21 @@ CASES = (
         for name in ("ChannelGain", "ChannelAffine")
     ),
     Case("layer_scalar", "LayerScalar", states_input, arguments=lambda facts: {}),
+    Case(
+        "per_layer_input",
+        "PerLayerInput",
+        lambda config: {**states_input(config), "per_layer_input": hidden_states(config)[..., :6]},
+        slots={"PerLayerNorm": NORMS},
+        arguments=lambda facts: {},
+    ),
+    Case(
+        "per_layer_embedding",
+        "PerLayerEmbedding",
+        lambda config: {**states_input(config), "input_ids": router_inputs(config)["input_ids"]},
+        slots={"PerLayerNorm": NORMS},
+        arguments=lambda facts: {},
+        config=lambda facts: {"vocab_size": 30},
+    ),
     *(
         Case(
             "shape_change",

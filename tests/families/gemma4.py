@@ -157,6 +157,17 @@ def gemma4_routed(attention: dict[str, Any], making: dict[str, Any], **moe: Any)
     return {**gemma4_block(attention, {}, making), "ffn": {"type": "parallel", "branches": branches}}
 
 
+PER_LAYER = (
+    Rename(r"(.*)\.per_layer_input_gate\.weight", (r"\1.per_layer_input.gate_proj.weight",)),
+    Rename(r"(.*)\.per_layer_projection\.weight", (r"\1.per_layer_input.out_proj.weight",)),
+    Rename(r"(.*)\.post_per_layer_input_norm\.weight", (r"\1.per_layer_input.norm.weight",)),
+    Rename(r"(.*)\.embed_tokens_per_layer\.weight", (r"\1.per_layer_embedding.embed_tokens.weight",)),
+    Rename(r"(.*)\.per_layer_model_projection\.weight", (r"\1.per_layer_embedding.proj.weight",)),
+    Rename(r"(.*)\.per_layer_projection_norm\.weight", (r"\1.per_layer_embedding.norm.weight",)),
+)
+EMBEDDED = {"width": 8, "norm": {"float32_weight": True}}
+
+
 GEMMA4_TEXT = Family(
     name="gemma4_text",
     config="Gemma4TextConfig",
@@ -171,6 +182,7 @@ GEMMA4_TEXT = Family(
         Rename(r"(.*)\.pre_feedforward_layernorm_2\.weight", (r"\1.routed_mlp.expert_norm.weight",)),
         Rename(r"(.*)\.post_feedforward_layernorm_1\.weight", (r"\1.post_dense_layernorm.weight",)),
         Rename(r"(.*)\.post_feedforward_layernorm_2\.weight", (r"\1.post_routed_layernorm.weight",)),
+        *PER_LAYER,
     ),
     cases={
         "base": Case(
@@ -239,6 +251,32 @@ GEMMA4_TEXT = Family(
                 },
             },
         ),
+        "per-layer embeddings": Case(
+            document(
+                "gemma4_text_embedded",
+                {
+                    "local": gemma4_routed({"window": 8}, {}),
+                    "global": gemma4_routed({"head_dim": 32, "rope": PROPORTIONAL}, {}),
+                },
+                [{"pattern": ["local", "global"], "repeat": 2}],
+                model=NARROW,
+                embedding={**SCALED, "per_layer": EMBEDDED},
+            ),
+            {
+                **LIBRARY,
+                "hidden_size": 48,
+                "head_dim": 16,
+                "global_head_dim": 32,
+                "sliding_window": 8,
+                "hidden_size_per_layer_input": 8,
+                "vocab_size_per_layer_input": LIBRARY["vocab_size"],
+                "enable_moe_block": True,
+                "num_experts": 4,
+                "top_k_experts": 2,
+                "moe_intermediate_size": 32,
+                "layer_types": ["sliding_attention", "full_attention"] * 2,
+            },
+        ),
     },
     features=(
         Feature("norm of what the router reads", {f"{SPARSE}.moe.router_norm": GONE}),
@@ -268,5 +306,10 @@ GEMMA4_TEXT = Family(
         Feature("logit softcap", {"head.logit_softcap": GONE}, case="keys as values"),
         Feature("eps", {"model.norm_eps": GONE}, case="keys as values"),
         Feature("theta of the local layers", {"embedding.rope_theta": GONE}, case="keys as values"),
+        Feature("per-layer embeddings", {"embedding.per_layer": GONE}, case="per-layer embeddings", shows="weights"),
+        Feature("activation of their gates", {"embedding.per_layer.activation": "silu"}, case="per-layer embeddings"),
+        Feature(
+            "their norms in float32", {"embedding.per_layer.norm": {}}, case="per-layer embeddings", shows="bfloat16"
+        ),
     ),
 )

@@ -169,6 +169,13 @@ VALUES: dict[str, list[Any]] = {
     "depth_gating": [{}, {"capacity": 0.25}, {"router": "learned_gate"}, {"aux_coef": 0.5}],
     "share": ["one"],
     "d_out": [32, 64, 96],
+    "per_layer": [
+        {"width": 8},
+        {"width": 12},
+        {"width": 8, "activation": "relu"},
+        {"width": 8, "norm": {"eps": 0.25}},
+        {"width": 8, "norm": {"type": "layernorm"}},
+    ],
     "loop": [
         {"times": 3, "body": [{"template": "block"}]},
         {"times": 2, "body": [{"template": "other"}]},

@@ -135,6 +135,11 @@ class Model:
         return any(op.name == "integrate" for op in self.pieces)
 
     @cached_property
+    def per_layer(self) -> bool:
+        """Whether every layer has embeddings of its own."""
+        return any(op.name == "per_layer_embedding" for op in self.graph.ops)
+
+    @cached_property
     def adaptive(self) -> bool:
         """Whether a solver runs layers as often as it likes, so that there is no cache."""
         return is_adaptive(self.graph)

@@ -61,6 +61,8 @@ def member(model: Model, op: Op) -> str | None:
     if op.name == "embed_positions":
         rows = "config.max_position_embeddings" + (" + config.position_offset" if op["offset"] else "")
         return f"self.embed_positions = nn.Embedding({rows}, {first_width(model)})"
+    if op.name == "per_layer_embedding":
+        return f"self.per_layer_embedding = {op['class']}(config)"
     if op.name == "project":
         return f"self.project_in = nn.Linear({embedding_width(model)}, config.hidden_size, bias=False)"
     if op.name == "scale":
@@ -107,6 +109,8 @@ def lines(model: Model, op: Op) -> list[str]:
         ]
     if op.name == "dropout":
         return [f"hidden_states = {DROPOUT}"]
+    if op.name == "per_layer_embedding":
+        return ["per_layer_inputs = self.per_layer_embedding(input_ids, hidden_states)"]
     if op.name == "project" or definition(op.name).axis == "norm":
         return [f"hidden_states = self.{op['module']}(hidden_states)"]
     return []

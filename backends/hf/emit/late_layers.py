@@ -74,6 +74,8 @@ def skip(emitter: Emitter, model: Model) -> None:
     with emitter.indent("if skips_tokens and layer_idx == self.first_late_layer:"):
         emitter.line("hidden_states = hidden_states[:, -logits_to_keep:]")
         emitter.line("position_ids = position_ids[:, -logits_to_keep:]")
+        if model.per_layer:
+            emitter.line("per_layer_inputs = per_layer_inputs[:, -logits_to_keep:]")
         if model.hashes:
             emitter.line("input_ids = input_ids[:, -logits_to_keep:]")
         _tables(emitter, model)

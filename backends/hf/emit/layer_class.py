@@ -76,6 +76,7 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> 
     parameters = [
         "self",
         "hidden_states: torch.Tensor",
+        *(["per_layer_input: torch.Tensor"] if model.per_layer else []),
         *(f"{value}: torch.Tensor | None = None" for value in handed),
         *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
         "attention_mask: torch.Tensor | None = None",
@@ -211,8 +212,9 @@ class _Wiring:
             targets = ", ".join((target, *weights, *made))
             self.emitter.call(f"{targets} = self.{op['module']}", self._mixer_arguments(op, source))
         else:
-            hashed = ", input_ids" if op.get("hash_salt") is not None else ""
-            self.emitter.line(f"{target} = self.{op['module']}({source}{hashed})")
+            more = ", input_ids" if op.get("hash_salt") is not None else ""
+            more += ", per_layer_input" if op.name == "per_layer_input" else ""
+            self.emitter.line(f"{target} = self.{op['module']}({source}{more})")
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""

@@ -268,6 +268,11 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
         emitter.line("# Layers may choose experts by token ids")
         with emitter.indent("if input_ids is None:"):
             emitter.line('raise ValueError("Experts are chosen by token ids: pass input_ids, not inputs_embeds")')
+    if model.per_layer:
+        emitter.line()
+        emitter.line("# Layers have embeddings of their own")
+        with emitter.indent("if input_ids is None:"):
+            emitter.line('raise ValueError("Layers embed token ids themselves: pass input_ids, not inputs_embeds")')
     emitter.line()
     _position_ids(emitter, model)
     emitter.line()
@@ -329,6 +334,7 @@ def _loop(emitter: Emitter, model: Model) -> None:
         or labels is not None
         or any(labels_by_key.values())
         or has_late_layers(model)
+        or model.per_layer
     ):
         header = "for layer_idx, decoder_layer in enumerate(self.layers[: self.config.num_hidden_layers]):"
     with emitter.indent(header):
@@ -343,6 +349,8 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
     targets = [name if place is None else f"{name}[{place}]" for name, place in places.items()]
     with emitter.indent(f"{', '.join(('hidden_states', *targets))} = {layer}("):
         emitter.line("hidden_states,")
+        if model.per_layer:
+            emitter.line("per_layer_inputs[:, :, layer_idx],")
         # By position, since checkpoints of the reentrant kind follow gradients of no other arguments
         for name, place in places.items():
             emitter.line(f"{name}," if place is None else f"{name}.get({place}),")
