@@ -64,8 +64,9 @@ def _in_template(template: Op) -> Iterator[tuple[str, Span]]:
             continue
         if op["residual"] == "parallel":
             yield "a parallel residual", op.where("residual")
-        if not {op[key] or op["position"] for key in ("mixer_position", "ffn_position")} <= BEFORE:
-            yield "norms behind the sublayers alone", op.where("position")
+        for key in ("mixer_position", "ffn_position"):
+            if (op[key] or op["position"]) not in BEFORE:
+                yield "a norm behind its sublayer alone", op.where(key if op[key] else "position")
     gate = gate_of(template)
     if gate is not None:
         yield "a gate over depth", gate.span
