@@ -220,8 +220,12 @@ def _layers(emitter: Emitter, model: Model) -> None:
         emitter.line("# A module that runs several times has the sizes of its first run")
         emitter.line("modules = range(max(config.module_indices) + 1)")
         emitter.line("first_runs = [config.module_indices.index(module_idx) for module_idx in modules]")
+    flat = f"[{choice}(config, layer_idx) for layer_idx in {which}]"
+    whole = f"self.layers = nn.ModuleList({flat})"
+    if len(whole) <= WIDTH - 8:
+        emitter.line(whole)
+        return
     with emitter.indent("self.layers = nn.ModuleList("):
-        flat = f"[{choice}(config, layer_idx) for layer_idx in {which}]"
         if len(flat) <= WIDTH - 12:
             emitter.line(flat)
         else:
