@@ -139,6 +139,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "inner_norm": st.sampled_from([False, True, {"eps": 0.01}, {"type": "layernorm", "bias": False}, *RMS_NORMS]),
     "gate_multiplier": st.sampled_from([0.5, -1.5]),
     "down_multiplier": st.sampled_from([0.5, 2]),
+    "kernel": st.sampled_from([2, 3]),
     "value_factor": st.sampled_from([1, 2]),
     "residual_dtype": st.sampled_from(["model", "model", "model", "float32"]),
     "d_state": st.sampled_from([4, 8]),

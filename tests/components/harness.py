@@ -45,6 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "num_branches": 3,
     "num_branches_per_tok": 2,
     "selects": False,
+    "short_conv_kernel": 3,
+    "short_conv_bias": False,
     "retention_chunk_size": 4,
     "retention_norm_eps": 1e-5,
     "chunkwise": True,

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from eulerc.backends.hf.components.causal_conv import causal_conv1d_fn
 from eulerc.backends.hf.components.decayed_attention import decayed_linear_attention, decayed_recurrence
 from eulerc.backends.hf.components.mamba2 import mamba2_chunk_scan, mamba2_recurrence, mamba2_state_update
+from eulerc.backends.hf.components.short_conv import short_convolution
 
 BATCH, HEADS, HEAD_DIM, GROUPS, STATES, CHUNK = 2, 4, 3, 2, 5, 4
 
@@ -71,3 +73,13 @@ def test_decayed_attention_in_chunks_is_its_recurrence(length: int, chunk_size: 
         rest, last = decayed_linear_attention(*(part[1] for part in parts), log_decay, chunk_size, before)
         torch.testing.assert_close(rest, wanted[:, :, first:], atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(last, state, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+def test_a_causal_convolution_is_what_it_is_written_to_be(length: int, kernel: int) -> None:
+    generator = torch.Generator().manual_seed(length)
+    states = torch.randn(BATCH, length, STATES, generator=generator)
+    weight, bias = torch.randn(STATES, kernel, generator=generator), torch.randn(STATES, generator=generator)
+    convolved = causal_conv1d_fn(states.transpose(1, 2), weight, bias).transpose(1, 2)
+    torch.testing.assert_close(convolved, short_convolution(states, weight, bias), atol=1e-5, rtol=1e-5)

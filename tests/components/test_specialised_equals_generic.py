@@ -509,6 +509,14 @@ CASES = (
         differing={"index_n_heads": 2, "index_topk": 3, "q_lora_rank": 12},
     ),
     Case(
+        "short_conv",
+        "ShortConv",
+        recurrent_inputs,
+        {"short_conv_bias": FLAG, "shared_module": FLAG},
+        dropped=untaken,
+        differing={"short_conv_kernel": 4},
+    ),
+    Case(
         "branch_selector",
         "BranchSelector",
         branch_inputs,

@@ -236,7 +236,8 @@ def padded_batch() -> dict[str, torch.Tensor]:
 def decoded(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits token by token through the cache; padding of recurrent layers belongs to a prompt."""
     mask, length = batch.get("attention_mask"), batch["input_ids"].shape[1]
-    stateful = getattr(model, "_is_stateful", False)
+    kinds = getattr(model.config, "layer_types", None) or ()
+    stateful = getattr(model, "_is_stateful", False) or "conv" in kinds
     prompt = PADDING + 1 if mask is not None and stateful else 1
     # The library's models without attention call their cache so, and take a mask of the new tokens alone
     recurrent = "cache_params" in signature(model.forward).parameters

@@ -193,7 +193,7 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
 def visible(op: Op, length: int) -> torch.Tensor:
     """Which keys (columns) a query (row) of an op sees."""
     query, key = torch.arange(length)[:, None], torch.arange(length)[None]
-    distance, window = query - key, op.get("window")
+    distance, window = query - key, op.get("window") or op.get("kernel")
     if window is None:
         return distance >= 0
     if op.get("window_mode") == "chunked":

@@ -76,6 +76,23 @@ VARIANTS: dict[str, str] = {
         + block("window: 5, n_kv_heads: 2", name="near"),
         "  - {pattern: [retained, near, latent, recurrent]}\n  - {template: retained}",
     ),
+    "short_conv": spec(
+        "convolved",
+        block("type: short_conv", name="convolved")
+        + block("type: short_conv, short_conv: {kernel: 5, bias: true}", residual="type: parallel", name="wide"),
+        "  - {pattern: [convolved, wide]}",
+        embedding="  positional: learned",
+    ),
+    "short_conv_beside_attention": spec(
+        "liquid",
+        block("type: short_conv", name="convolved")
+        + block("qk_norm: head, n_kv_heads: 2", DEEPSEEK_MOE, name="attending")
+        + block(f"{MAMBA2}}}", name="recurrent")
+        + block(
+            "type: branched, branched: {branches: {near: {type: short_conv}, far: {type: attention}}}", name="both"
+        ),
+        "  - {pattern: [convolved, attending, recurrent, both]}",
+    ),
     "branched": spec(
         "branched_mixers",
         block(

@@ -84,6 +84,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "num_attention_experts_per_tok": ("int", "Experts whose heads a token attends with."),
     "num_branches": ("int", "Mixers of a layer that has several."),
     "num_branches_per_tok": ("int", "Mixers whose output a token takes."),
+    "short_conv_kernel": ("int", "Tokens that short convolutions see."),
     "retention_chunk_size": ("int", "Tokens that retention works on together."),
     "retention_norm_eps": ("float", "Added to the variance in the norms over heads of retention."),
     "mamba_n_heads": ("int", "Heads of the state space mixers."),
