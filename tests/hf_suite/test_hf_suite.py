@@ -31,17 +31,6 @@ SPECS = {
     ),
     "one layer, twice": spec("twice", schedule="  - loop: {times: 2, body: [{template: block}]}"),
     "an integrator": spec("integrator", schedule="  - integrator: {type: ode_euler, steps: 2, body: block}"),
-    "widths": spec(
-        "widths",
-        block(name="widening") + "    shape_change: {d_out: 96}\n" + block(),
-        "  - {pattern: [widening, block]}",
-        rest="head: {tie_weights: false}",
-    ),
-    "single sublayers": spec(
-        "single",
-        block(ffn="type: none") + block(name="other").replace("type: attention, attention: {}", "type: none"),
-        "  - {pattern: [block, other]}",
-    ),
     # Room for the sequence that the library has a model learn and generate, without two tokens behind one context
     "phases": spec(
         "phased",
