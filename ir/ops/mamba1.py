@@ -49,6 +49,9 @@ class Mamba1(RecurrentMixer):
         "norm_eps": None,
         "dt_range": [0.001, 0.1],
     }
+    spelled = {"width": "mixer.mamba.expand"} | {
+        name: f"mixer.mamba.{name}" for name in (*implicit, "d_state", "d_conv", "dt_rank")
+    }
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:

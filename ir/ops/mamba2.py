@@ -44,6 +44,7 @@ class Mamba2(RecurrentMixer):
     name = "mixer.mamba2"
     yaml_type, block = "mamba", "mamba"
     module_name = "mamba"
+    spelled = {"heads": "mixer.mamba.expand"}
     implicit = {
         "conv_bias": True,
         "proj_bias": False,

@@ -23,6 +23,7 @@ class Retention(RecurrentMixer):
     name = "mixer.retention"
     yaml_type, block = "retnet", "retnet"
     module_name = "retention"
+    spelled = {"v_head_dim": "mixer.retnet.value_factor"}
     implicit = {"rope": None, "chunkwise": True}
 
     n_heads = Field(Integer(maximum=65536), "Heads.", role="size", config="num_attention_heads", inherit="n_heads")

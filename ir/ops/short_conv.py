@@ -17,6 +17,7 @@ class ShortConv(RecurrentMixer):
     name = "mixer.short_conv"
     yaml_type, block = "short_conv", "short_conv"
     module_name = "conv"
+    spelled = {"channels": "model.d_model"}
     implicit = {"bias": False}
 
     kernel = Field(

@@ -108,7 +108,7 @@ VARIANTS: dict[str, str] = {
             name="added",
         )
         + block("window: 9, n_kv_heads: 2", residual="type: parallel", name="windowed"),
-        "  - {pattern: [gated, added, windowed]}\n  - {template: added}",
+        "  - {pattern: [windowed, added, gated]}\n  - {template: added}",
     ),
     "branched_simply": spec(
         "falcon_like",

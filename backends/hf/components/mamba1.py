@@ -31,7 +31,8 @@ def selective_state_update(
     """One token of the recurrence: h = exp(dt A) h + dt B x, y = C h + D x, times the gate (eq. 2, 4).
 
     Writes `state`, (batch, channels, state_size), in place. `hidden_states`, the steps `dt` before their softplus and
-    the gate `z` are (batch, channels), `A` is (channels, state_size), `B` and `C` (batch, state_size), `D` (channels,).
+    the gate `z` are (batch, channels), `A` is (channels, state_size), `B` and `C` are (batch, state_size), `D` is
+    (channels,).
     """
     hidden_states = hidden_states.float()
     dt = nn.functional.softplus(dt.float())

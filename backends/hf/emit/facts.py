@@ -232,11 +232,6 @@ class Model:
         return not self.timeless and bool(set(HYBRID_KINDS.values()) & set(self.kinds))
 
     @cached_property
-    def labels_masks(self) -> bool:
-        """Whether the model keeps a list of the masks that its layers read: their kinds do not tell."""
-        return self.masks_differ or self.hybrid
-
-    @cached_property
     def timeless(self) -> bool:
         """Whether no layer's cache has a length."""
         return not any(map(grows, (state for op in self.mixers for state in op.carries)))
@@ -289,7 +284,9 @@ class Model:
     @cached_property
     def masks_differ(self) -> bool:
         """Whether layers of one kind need masks of their own: by their windows, gaps within them, prefixes, biases."""
-        return bool(self.differing & {"sliding_window", "prefix_lm", *self.bias_numbers}) or self.dilated
+        numbers = self.differing & {"sliding_window", "prefix_lm", *self.bias_numbers}
+        # Of layers with two kinds of caches, the library's own masks do not know which to measure
+        return bool(numbers) or self.dilated or self.hybrid
 
     @cached_property
     def has_prefix(self) -> bool:

@@ -18,7 +18,10 @@ def adjusted(model: Model, item: Any) -> str:
     text: str = item.text
     for op in model.module.all("class"):
         if str(op.symbol) == item.name and op["facts"].get("sliding_window") == "by_layer":
-            text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", BY_LAYER, text)
+            by_layer = BY_LAYER
+            if "hybrid_sliding" in model.kinds:
+                by_layer = by_layer.replace('== "sliding_attention"', 'in ("sliding_attention", "hybrid_sliding")')
+            text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", by_layer, text)
     for key, own in NESTED_NORMS.items():
         if own not in model.numbers["fields"]:
             field = norm_field(model, item.name, key)

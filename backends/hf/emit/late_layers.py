@@ -60,7 +60,7 @@ def skipping(emitter: Emitter, model: Model) -> None:
     if has_late_layers(model):
         masks = "[causal_mask]"
         if model.has_layer_types:
-            labels = "self.mask_labels" if model.labels_masks else "self.config.layer_types"
+            labels = "self.mask_labels" if model.masks_differ else "self.config.layer_types"
             emitter.line(f"late_labels = {labels}[self.first_late_layer :]")
             masks = "[causal_mask_mapping[label] for label in late_labels]"
         arguments = ["logits_to_keep", "inputs_embeds.shape[1]", masks, "past_key_values", "**kwargs"]

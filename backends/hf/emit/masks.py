@@ -5,7 +5,6 @@ from __future__ import annotations
 from eulerc.backends.hf.emit.classes import alibi_function
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.ir.numbers import layer_kind
 
 PREFIX = "prefix_blocks(token_type_ids, position_ids, past_key_values)"
 
@@ -34,8 +33,6 @@ def masks(emitter: Emitter, model: Model) -> None:
         prefix = "token_type_ids" if model.masks_differ else "block_sequence_ids"
         arguments = (*arguments, f'"{prefix}": {PREFIX if prefix != "token_type_ids" else prefix},')
     kinds = ["linear_attention"] if model.timeless else list(dict.fromkeys(model.kinds))
-    if model.hybrid:
-        kinds = list(dict.fromkeys([*(str(layer_kind(op)) for op in model.mixers), "linear_attention"]))
     if not model.has_layer_types:
         with emitter.indent(f"causal_mask = {MASK_FUNCTIONS[kinds[0]]}("):
             for argument in arguments:
@@ -57,7 +54,7 @@ def masks(emitter: Emitter, model: Model) -> None:
         else:
             _masks_by_kind(emitter, kinds, arguments)
     if model.alibi:
-        labels = "self.mask_labels" if model.labels_masks else "self.config.layer_types"
+        labels = "self.mask_labels" if model.masks_differ else "self.config.layer_types"
         with emitter.indent("causal_mask_mapping = {"):
             emitter.line("label: self.with_position_biases(")
             with emitter.indent():
@@ -189,7 +186,13 @@ def layer_masks(model: Model) -> str:
     holder, first = "config.per_layer_config[layer_idx]", ""
     if len(numbers) > 1:
         holder, first = "sizes", "sizes = config.per_layer_config[layer_idx]\n    "
-    parts = ["{config.layer_types[layer_idx]}", *(f"{{{holder}.{name}}}" for name in numbers)]
+    kind = "config.layer_types[layer_idx]"
+    if model.hybrid:
+        # Such a layer reads the mask of its attention, which may take its keys from a layer of that kind
+        first += f'layer_type = {kind}.replace("hybrid_sliding", "sliding_attention")\n    '
+        first += 'layer_type = layer_type.replace("hybrid", "full_attention")\n    '
+        kind = "layer_type"
+    parts = [f"{{{kind}}}", *(f"{{{holder}.{name}}}" for name in numbers)]
     label = f'{first}return f"{"_".join(parts)}"'
     types = "    token_type_ids: torch.Tensor | None = None,\n" if model.has_prefix else ""
     blocks = f"    blocks = {PREFIX}\n" if model.has_prefix else ""

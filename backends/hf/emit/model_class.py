@@ -182,10 +182,6 @@ def _model_constructor(emitter: Emitter, model: Model) -> None:
                 _layers(emitter, model)
         if model.ropes:
             _rotary(emitter, model)
-        if model.hybrid and not model.masks_differ:
-            emitter.line("# Layers of both kinds read the mask of their attention, and that of padding")
-            emitter.line('masks = {"hybrid": "full_attention", "hybrid_sliding": "sliding_attention"}')
-            emitter.line("self.mask_labels = [masks.get(kind, kind) for kind in config.layer_types]")
         if model.masks_differ:
             emitter.line(
                 "self.mask_labels = [mask_label(config, layer_idx) for layer_idx in range(config.num_hidden_layers)]"
@@ -364,7 +360,7 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
             emitter.line("position_embeddings=position_embeddings,")
         mask = "causal_mask"
         if model.has_layer_types:
-            label = f"self.{'mask_labels' if model.labels_masks else 'config.layer_types'}[layer_idx]"
+            label = f"self.{'mask_labels' if model.masks_differ else 'config.layer_types'}[layer_idx]"
             # A layer without a mixer reads no mask
             mask += f"_mapping.get({label})" if model.unmixed else f"_mapping[{label}]"
         mask = 'causal_mask_mapping["linear_attention"]' if model.timeless else mask
