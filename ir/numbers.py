@@ -142,8 +142,9 @@ def config_fields(module: Module) -> dict[str, Any]:
             shared[own if own is not None and apart else name] = value
     if changes_width(module):
         shared["embedding_size"] = int(module.one("spec")["d_model"])
+    templates = list({str(template.symbol): template for template in schedule(module)}.values())
     for key, field in NESTED_NORMS.items():
-        if all(_shares_eps(template, key) for template in schedule(module)):
+        if all(_shares_eps(template, key) for template in templates):
             shared.pop(field, None)
             differing.pop(field, None)
     if mtp is None:
@@ -153,7 +154,9 @@ def config_fields(module: Module) -> dict[str, Any]:
 
 def _fields_by_layer(module: Module) -> list[dict[str, Any]]:
     """The numbers of every layer that runs."""
-    layers = [_fields_of(template) for template in schedule(module)]
+    templates = schedule(module)
+    known = {str(template.symbol): _fields_of(template) for template in {id(each): each for each in templates}.values()}
+    layers = [known[str(template.symbol)] for template in templates]
     if any("window_dilation" in fields for fields in layers):
         # Where there are no gaps every token counts
         layers = [{"window_dilation": 1, **fields} for fields in layers]

@@ -1127,6 +1127,7 @@ def prediction(world: World, spec: Spec) -> Drawn:
     scheduled = repr(spec["layer_schedule"])
     names = [name for name in spec["layer_templates"] if repr(name) in scheduled]
     names = [name for name in names if "'shared'" not in repr(spec["layer_templates"][name]["mixer"])]
+    names = [name for name in names if spec["layer_templates"][name]["mixer"]["type"] != "branched"]
     if not names:
         return {"type": "causal_lm"}
     drawn: Drawn = world.draw(some_of(blocks.MTP, without=("head_template",)))

@@ -24,7 +24,7 @@ def candidate_generator(emitter: Emitter, model: Model) -> None:
     with emitter.indent(f"def _get_candidate_generator({parameters}) -> CandidateGenerator:"):
         if obstacle is not None:
             with emitter.indent("if generation_config.use_mtp:"):
-                emitter.line(f'raise ValueError("The prediction modules are for training: {obstacle}")')
+                emitter.line(f'raise ValueError("These modules are for training: {obstacle}")')
         if model.has_prefix:
             emitter.block(PREFIX)
         passed = ", model_kwargs=model_kwargs" if model.has_prefix else ""

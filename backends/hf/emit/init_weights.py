@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from eulerc.backends.hf.emit.emitter import Emitter, source_of
+from eulerc.backends.hf.emit.emitter import WIDTH, Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model, part_names
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.starting import writes_to_stream
@@ -33,7 +33,13 @@ def _print_cases(emitter: Emitter, cases: list[tuple[str, list[str]]]) -> None:
         test = kind if kind == READOUT else f"isinstance(module, {kind})"
         with emitter.indent(f"{'elif' if index else 'if'} {test}:"):
             for line in lines:
-                emitter.line(line)
+                if len(line) <= WIDTH - 12:
+                    emitter.line(line)
+                    continue
+                call, _, arguments = line.removesuffix(")").partition("(")
+                with emitter.indent(f"{call}("):
+                    emitter.line(arguments)
+                emitter.line(")")
 
 
 def _depth_scaled(emitter: Emitter, model: Model) -> None:
