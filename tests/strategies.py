@@ -507,6 +507,8 @@ def branched(world: World) -> Drawn:
     """Attention beside Mamba, which have no number in common; chunks find no cache there."""
     draw = world.draw
     attention = {} if world.chunked else plain(world)
+    # A hard choice of heads by each branch's own rounding would make much of little
+    attention.pop("mixture", None)
     far = recurrent(world, by_axis("mixer")["mamba"].fields)
     branches = {"near": {"type": "attention", "attention": attention}, "far_away": {"type": "mamba", "mamba": far}}
     selector = draw(st.sampled_from([None, {"type": "sum"}, {"type": "learned_gate"}, {"type": "top_k", "top_k": 2}]))
