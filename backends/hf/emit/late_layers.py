@@ -82,9 +82,8 @@ def skip(emitter: Emitter, model: Model) -> None:
         if model.has_layer_types:
             emitter.line("late_masks = {label: causal_mask_mapping[label] for label in late_labels}")
             with emitter.indent("causal_mask_mapping = causal_mask_mapping | {"):
-                emitter.line(
-                    "label: None if mask is None else mask[:, :, -logits_to_keep:] for label, mask in late_masks.items()"
-                )
+                kept = "None if mask is None else mask[:, :, -logits_to_keep:]"
+                emitter.line(f"label: {kept} for label, mask in late_masks.items()")
             emitter.line("}")
         else:
             emitter.line("causal_mask = None if causal_mask is None else causal_mask[:, :, -logits_to_keep:]")
