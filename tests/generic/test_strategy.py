@@ -65,7 +65,7 @@ class Survey:
         self.keys: set[str] = set()
         self.drawn = 0
         self.refused: list[str] = []
-        for number in range(40 if THOROUGH else 12):
+        for number in range(40 if THOROUGH else 30):
             if number > 0 and not THOROUGH and all_keys() <= self.keys:
                 break
             self._round(number)
