@@ -62,6 +62,11 @@ def schedule(module: Module) -> list[Op]:
     return [templates[name] for name, _ in runs(layered(module.one("graph")))]
 
 
+def _scheduled(module: Module) -> dict[str, Op]:
+    """The templates that some layer has, each once, by their names."""
+    return {str(template.symbol): template for template in schedule(module)}
+
+
 def module_indices(module: Module) -> list[int]:
     """For every layer that runs, the number of its module; modules are numbered in the order of their first run."""
     return [number for _, number in runs(layered(module.one("graph")))]
@@ -142,9 +147,8 @@ def config_fields(module: Module) -> dict[str, Any]:
             shared[own if own is not None and apart else name] = value
     if changes_width(module):
         shared["embedding_size"] = int(module.one("spec")["d_model"])
-    templates = list({str(template.symbol): template for template in schedule(module)}.values())
     for key, field in NESTED_NORMS.items():
-        if all(_shares_eps(template, key) for template in templates):
+        if all(_shares_eps(template, key) for template in _scheduled(module).values()):
             shared.pop(field, None)
             differing.pop(field, None)
     if mtp is None:
@@ -154,9 +158,8 @@ def config_fields(module: Module) -> dict[str, Any]:
 
 def _fields_by_layer(module: Module) -> list[dict[str, Any]]:
     """The numbers of every layer that runs."""
-    templates = schedule(module)
-    known = {str(template.symbol): _fields_of(template) for template in {id(each): each for each in templates}.values()}
-    layers = [known[str(template.symbol)] for template in templates]
+    fields_of = {name: _fields_of(template) for name, template in _scheduled(module).items()}
+    layers = [fields_of[str(template.symbol)] for template in schedule(module)]
     if any("window_dilation" in fields for fields in layers):
         # Where there are no gaps every token counts
         layers = [{"window_dilation": 1, **fields} for fields in layers]

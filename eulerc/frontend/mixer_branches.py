@@ -108,7 +108,7 @@ def _check_top_k(reader: TemplateReader, values: Values, kind: str, top_k: int |
     elif kind == "top_k" and (top_k or 1) == 1:
         # A softmax over one branch is 1: nothing would tell the gate how good its choice is
         reader.report.note(
-            "W0833",
+            "N0833",
             "a selector of one branch does not learn",
             values.where("top_k") if top_k is not None else values.where("type"),
             "the softmax over one branch is 1, and has no gradient",
@@ -135,17 +135,18 @@ def _check_states(reader: TemplateReader, branches: tuple[Op, ...]) -> None:
 
 def _check_caches(reader: TemplateReader, branches: tuple[Op, ...]) -> None:
     """transformers has caches for keys and states in one layer where the keys are all kept, or those of a window."""
-    kinds = {str(branch.symbol): _kind(branch) for branch in branches}
-    for branch in branches:
-        kind = kinds[str(branch.symbol)]
-        if kind not in HYBRID_KINDS and kind not in RECURRENT_KINDS and set(kinds.values()) & set(RECURRENT_KINDS):
-            what = "attends within chunks" if kind == "chunked_attention" else "has an indexer"
+    attending = [branch for branch in branches if not _is_recurrent(branch)]
+    for branch in attending if len(attending) < len(branches) else ():
+        kind = _kind(branch)
+        if kind not in HYBRID_KINDS:
+            in_chunks = kind == "chunked_attention"
             reader.report.error(
                 "E0835",
-                f"branch {branch.symbol} {what} beside a recurrent mixer",
+                f"branch {branch.symbol} {'attends within chunks' if in_chunks else 'has an indexer'} "
+                "beside a recurrent mixer",
                 branch.span,
                 "there is no cache for both in one layer",
-                help="use a window that moves, or none" if "within" in what else "take the indexer out",
+                help="use a window that moves, or none" if in_chunks else "take the indexer out",
             )
 
 
