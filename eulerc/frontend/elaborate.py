@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -91,19 +91,13 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     names = [instances[module] for module in laid.modules]
     mtp = prediction_of(context.head, templates, laid.layers, report)
     templates.check_unused({layer.template for layer in laid.layers} | head_templates(context.head))
-    check_together(templates.ops(), context, report)
-    if read.phases is not None:
-        check_views(read.phases, templates.ops(), report)
-        check_thoughts(read.phases, templates.ops(), laid, context, report)
     layers = [None if name is None else templates.op(name) for name in names]
-    check_order([layer for layer in layers if layer is not None], report)
-    check_sources([layer for layer in layers if layer is not None], report)
-    check_runs(laid, layers, context.head, report)
+    known = [layer for layer in layers if layer is not None]
+    for check in _checks_of_layers(read, templates, laid, layers, widths.last, context, report):
+        with suppress(UnreadError):
+            check()
     if mtp is not None and not diagnostics.has_errors:
-        known = [layer for layer in layers if layer is not None]
         check_template(templates.op(str(mtp["head_template"])), known, context.head, report)
-    check_per_layer([layer for layer in layers if layer is not None], context, report)
-    check_last_width(widths.last, [layer for layer in layers if layer is not None], context, report)
     if diagnostics.has_errors:
         return None
     _report_unused_defaults(context, report)
@@ -121,6 +115,31 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     if not check_wide_stream(ops, context.model, report):
         return None
     return Module("arch", Op("model", symbol=identifier(read.model.get("name")), body=Block(ops=ops), span=root.span))
+
+
+def _checks_of_layers(
+    read: _Blocks,
+    templates: Templates,
+    laid: Schedule,
+    layers: list[Op | None],
+    last_width: int,
+    context: ModelContext,
+    report: Report,
+) -> list[Callable[[], None]]:
+    """The rules between layers, and between them and the model; one that needs what could not be read is left out."""
+    known = [layer for layer in layers if layer is not None]
+    checks: list[Callable[[], None]] = [
+        lambda: check_together(templates.ops(), context, report),
+        lambda: check_order(known, report),
+        lambda: check_sources(known, report),
+        lambda: check_runs(laid, layers, context.head, report),
+        lambda: check_per_layer(known, context, report),
+        lambda: check_last_width(last_width, known, context, report),
+    ]
+    if (phases := read.phases) is not None:
+        checks.append(lambda: check_views(phases, templates.ops(), report))
+        checks.append(lambda: check_thoughts(phases, templates.ops(), laid, context, report))
+    return checks
 
 
 def _named(extensions: tree.Entry | None) -> int:

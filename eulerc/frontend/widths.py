@@ -9,7 +9,7 @@ from attrs import frozen
 from eulerc.frontend.layout import Integrator, Schedule
 from eulerc.frontend.model_rules import is_tied
 from eulerc.frontend.schedule import Layer
-from eulerc.ir.context import ModelContext, Report, UnreadError
+from eulerc.ir.context import ModelContext, Report
 from eulerc.ir.core import Op
 
 
@@ -81,10 +81,7 @@ def _check_last_norm(last: int, template: Op, context: ModelContext, report: Rep
 def check_last_width(last: int, templates: list[Op], context: ModelContext, report: Report) -> None:
     """What stands around the layers fits the two widths of the stream."""
     changes = [op for template in templates for op in template.ops if op.name == "shape_change"]
-    try:
-        first, table = int(context.d_model), context.embedding.get("width")
-    except UnreadError:
-        return
+    first, table = int(context.d_model), context.embedding.get("width")
     if not changes or (last == first and all(op["d_out"] == first for op in changes)):
         return
     _check_last_norm(last, templates[-1], context, report)

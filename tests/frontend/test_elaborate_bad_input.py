@@ -191,6 +191,19 @@ def test_mutated_specs_end_in_diagnostics_or_in_code_that_compiles(case: tuple[s
     checked(json.dumps(spec))
 
 
+UNLIKE = ("shape_changes", "phases", "branched", "per_layer", "mtp_windowed", "shared_kv_groups", "looped_mixers")
+"""Variants whose layers are checked against each other and against the model."""
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_a_value_that_cannot_be_read_is_reported_and_nothing_that_needs_it_raises(name: str) -> None:
+    for block in ("model", "embedding", "head", "training_hints"):
+        for key in reference.BLOCKS[block]:
+            spec = copy.deepcopy(PARSED[name])
+            spec.setdefault(block, {})[key] = [{}]
+            assert not checked(json.dumps(spec)).ok, (block, key)
+
+
 BASE = """\
 schema_version: 1
 model: {name: kestrel, d_model: 64, vocab_size: 99, max_seq_len: 64, n_heads: 4, intermediate_size: 96}
