@@ -31,6 +31,7 @@ from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
 from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.reference import keys
+from tests.values import DRAWN
 
 Spec = dict[str, Any]
 Drawn = dict[str, Any]
@@ -140,7 +141,6 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "gate_multiplier": st.sampled_from([0.5, -1.5]),
     "down_multiplier": st.sampled_from([0.5, 2]),
     "kernel": st.sampled_from([2, 3]),
-    "value_factor": st.sampled_from([1, 2]),
     "residual_dtype": st.sampled_from(["model", "model", "model", "float32"]),
     "d_state": st.sampled_from([4, 8]),
     "dt_rank": st.sampled_from([3, 4]),
@@ -152,6 +152,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "dt_range": st.just([0.01, 0.2]),
     "activation_sparsity": st.sampled_from([0.5, 0.9]),
 }
+VALUES |= DRAWN
 """By name of the key: values for a tiny model."""
 
 SHARES = ("lr_floor_ratio", "weight_decay", "grad_clip", "warmup_steps_ratio", "update_rate", "target_imbalance")

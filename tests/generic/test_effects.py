@@ -22,6 +22,7 @@ from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Kind, ListOf, Number, Text
 from eulerc.ir.numbers import tensor_plan
 from eulerc.reference import BLOCKS
+from tests.values import NEEDED, TRIED
 
 Path_ = tuple[str, ...]
 TEMPLATE: Path_ = ("layer_templates", "block")
@@ -301,6 +302,8 @@ VALUES: dict[str, list[Any]] = {
     "type": [],
 }
 
+VALUES |= TRIED
+CONTEXT |= NEEDED
 
 SYNONYMS = ("softmax", "sliding")
 """Words that the documentation gives as another name of the default."""
