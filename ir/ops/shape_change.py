@@ -48,7 +48,7 @@ class ShapeChange(Definition):
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
         width = op["d_out"]
         if op["projection"] == "linear":
-            return linear("proj", hidden_size, width, False, std)
+            return (LocalTensor("weight", (width, hidden_size), std),)
         return (*linear("up_proj", hidden_size, width, False, std), *linear("down_proj", width, width, False, std))
 
     @classmethod

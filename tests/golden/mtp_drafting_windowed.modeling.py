@@ -520,7 +520,7 @@ class MtpDraftingWindowedModel(MtpDraftingWindowedPreTrainedModel):
         return BaseModelOutputWithPast(last_hidden_state=hidden_states, past_key_values=past_key_values)
 
 
-class MtpDraftingWindowedMtpLayer(nn.Module):
+class MtpDraftingWindowedMtpModule(nn.Module):
     """The states that predict one token more than those before it (DeepSeek-V3, eqs. 21-22)."""
 
     def __init__(self, config: MtpDraftingWindowedConfig, layer_idx: int) -> None:
@@ -543,19 +543,19 @@ class MtpDraftingWindowedMtpLayer(nn.Module):
         return self.post_norm(hidden_states)
 
 
+@auto_docstring(custom_intro="Predicts further tokens in training (DeepSeek-V3, section 2.2).")
 class MtpDraftingWindowedMtpModel(MtpDraftingWindowedPreTrainedModel):
-    """Predicts further tokens in training (DeepSeek-V3, section 2.2)."""
-
     def __init__(self, config: MtpDraftingWindowedConfig) -> None:
         super().__init__(config.get_mtp_config())
         self.layers = nn.ModuleList(
-            [MtpDraftingWindowedMtpLayer(self.config, layer_idx) for layer_idx in range(config.num_mtp_layers)]
+            [MtpDraftingWindowedMtpModule(self.config, layer_idx) for layer_idx in range(config.num_mtp_layers)]
         )
         self.gradient_checkpointing = False
 
         # Initialize weights and apply final processing
         self.post_init()
 
+    @auto_docstring
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -565,10 +565,12 @@ class MtpDraftingWindowedMtpModel(MtpDraftingWindowedPreTrainedModel):
         position_ids: torch.LongTensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> torch.Tensor:
-        """The states behind every module, (modules, batch, length, width).
-
-        `hidden_states` (batch, length, width) are the model's. The first module joins them with the embeddings of the
-        tokens that they predict, every further one what the module before it made with tokens one further on.
+        r"""
+        hidden_states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`):
+            The model's last states. The first module joins them with the embeddings of the tokens that they predict,
+            every further one what the module before it made with tokens one further on.
+        rotary_emb (`nn.Module`):
+            What makes the tables of rotary positions: the model's own.
         """
         if position_ids is None:
             position_ids = torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device).unsqueeze(0)

@@ -801,6 +801,7 @@ def create_layer_masks(
             past_key_values=past_key_values,
             position_ids=position_ids,
             layer_idx=layer_idx,
+            # CODEPATH: layers with `prefix_lm` let the tokens of a prefix see one another
             block_sequence_ids=blocks if config.per_layer_config[layer_idx].prefix_lm else None,
         )
     return masks

@@ -71,7 +71,7 @@ def test_one_template_at_two_widths_is_two_instances() -> None:
     widths = {str(op.symbol): stream_width(op) for op in module.all("template")}
     assert widths == {"block": 64, "widening": 64, "block__2": 96}
     shapes = {plan.name: plan.shape for plan in tensor_plan(read(LINEAR)[1])}
-    assert shapes["model.layers.1.shape_change.proj.weight"] == (96, 64)
+    assert shapes["model.layers.1.shape_change.weight"] == (96, 64)
     assert shapes["model.layers.2.self_attn.q_proj.weight"] == (96, 96)
     assert shapes["model.layers.2.mlp.up_proj.weight"][1] == 96
     assert shapes["model.norm.weight"] == (96,)

@@ -57,13 +57,12 @@ def phase_weighted_loss(
     A mean over all labels, those of weight 0 among them, so that parts of an accumulated batch add up. `logits` are
     (batch, length, vocabulary), `labels` and `weights` (batch, length), not shifted; `shift_labels` are, if given.
     """
-    if shift_labels is None:
-        shift_labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
-    shift_labels = shift_labels.to(logits.device)
+    targets = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:] if shift_labels is None else shift_labels
+    targets = targets.to(logits.device)
     weights = torch.cat((weights[:, 1:], weights[:, -1:]), dim=-1).to(logits.device)
-    losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), shift_labels.flatten(), reduction="none")
+    losses = nn.functional.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
     if num_items_in_batch is None:
-        num_items_in_batch = (shift_labels != -100).sum()
+        num_items_in_batch = (targets != -100).sum()
     return (losses * weights.flatten()).sum() / num_items_in_batch
 
 

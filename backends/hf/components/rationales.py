@@ -134,9 +134,8 @@ def rationale_loss(
     thought is as good as it makes the next token likelier than the thoughts there do on average; worse ones teach
     nothing.
     """
-    if shift_labels is None:
-        shift_labels = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:]
-    targets = shift_labels.to(logits.device).expand(logits.shape[0], -1, -1)
+    targets = nn.functional.pad(labels, (0, 1), value=-100)[:, 1:] if shift_labels is None else shift_labels
+    targets = targets.to(logits.device).expand(logits.shape[0], -1, -1)
     losses = nn.functional.cross_entropy(logits.float().flatten(0, 2), targets.flatten(), reduction="none")
     losses = losses.view(targets.shape)
     if log_probs is not None:

@@ -5,16 +5,12 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 
-class LinearShapeChange(nn.Module):
+class LinearShapeChange(nn.Linear):
     """One matrix."""
 
     def __init__(self, config: PreTrainedConfig, layer_idx: int) -> None:
-        super().__init__()
         sizes = config.per_layer_config[layer_idx]
-        self.proj = nn.Linear(config.hidden_size, sizes.output_size, bias=False)
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.proj(hidden_states)
+        super().__init__(config.hidden_size, sizes.output_size, bias=False)
 
 
 class MLPShapeChange(nn.Module):

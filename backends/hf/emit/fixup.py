@@ -48,7 +48,12 @@ def with_own_width(text: str) -> str:
     if "config.hidden_size" not in text:
         return text
     text = text.replace("config.hidden_size", "sizes.stream_size")
-    return text if SIZES in text else text.replace("super().__init__()\n", f"super().__init__()\n        {SIZES}\n", 1)
+    if SIZES in text:
+        return text
+    if "super().__init__()\n" not in text:
+        # The base class is told the width
+        return text.replace("super().__init__(", f"{SIZES}\n        super().__init__(", 1)
+    return text.replace("super().__init__()\n", f"super().__init__()\n        {SIZES}\n", 1)
 
 
 def norm_field(model: Model, name: str, key: str) -> str:

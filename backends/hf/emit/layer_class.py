@@ -70,7 +70,7 @@ def _submodules(model: Model, template: Op) -> list[str]:
     return lines
 
 
-def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> None:
+def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool, caches: bool = True) -> None:
     """The parameters of a layer's method; one that `hands_on` takes values of earlier layers, and returns them."""
     handed = model.handed if hands_on else ()
     parameters = [
@@ -81,7 +81,7 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> 
         *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
         "attention_mask: torch.Tensor | None = None",
         *(["padding_mask: torch.Tensor | None = None"] if model.hybrid else []),
-        "past_key_values: Cache | None = None",
+        *(["past_key_values: Cache | None = None"] if caches else []),
         *(["cache_slot: int = 0"] if model.shares_modules else []),
         *(["input_ids: torch.LongTensor | None = None"] if model.hashes else []),
         "**kwargs: Unpack[TransformersKwargs]",
@@ -96,7 +96,9 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool) -> 
 def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     """The layer itself: `forward`, or the method that its gate runs on some tokens."""
     gated = gate_of(template) is not None
-    _signature(emitter, model, "process" if gated else "forward", hands_on=not gated)
+    mixers = [op for op in template.ops if definition(op.name).axis == "mixer"]
+    caches = gated or any("past_key_values" in _asked(model, op) for op in mixers)
+    _signature(emitter, model, "process" if gated else "forward", hands_on=not gated, caches=caches)
     with emitter.indent():
         _Wiring(emitter, model, template).print()
 

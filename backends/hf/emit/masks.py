@@ -198,7 +198,8 @@ def layer_masks(model: Model) -> str:
     blocks = f"    blocks = {PREFIX}\n" if model.has_prefix else ""
     prefix = "            block_sequence_ids=blocks,\n" if model.has_prefix else ""
     if "prefix_lm" in model.differing:
-        prefix = prefix.replace("=blocks", "=blocks if config.per_layer_config[layer_idx].prefix_lm else None")
+        note = "            # CODEPATH: layers with `prefix_lm` let the tokens of a prefix see one another\n"
+        prefix = note + prefix.replace("=blocks", "=blocks if config.per_layer_config[layer_idx].prefix_lm else None")
     if model.indexed:
         # An indexer reads the mask, and so needs one even where attention could do without
         dilation += '            allow_is_causal_skip=layer_type != "indexed_attention",\n'

@@ -28,7 +28,7 @@ def _layer_class(model: Model) -> str:
 
 def _module_class(model: Model, mtp: Op) -> str:
     emitter = Emitter()
-    with emitter.indent(f"class {model.prefix}MtpLayer(nn.Module):"):
+    with emitter.indent(f"class {model.prefix}MtpModule(nn.Module):"):
         emitter.line('"""The states that predict one token more than those before it (DeepSeek-V3, eqs. 21-22)."""')
         emitter.line()
         with emitter.indent(f"def __init__(self, config: {model.prefix}Config, layer_idx: int) -> None:"):
@@ -91,12 +91,11 @@ DEPTH = 8
 
 def _modules_class(model: Model, mtp: Op) -> str:
     emitter = Emitter()
+    emitter.call("@auto_docstring", ['custom_intro="Predicts further tokens in training (DeepSeek-V3, section 2.2)."'])
     with emitter.indent(f"class {model.prefix}MtpModel({model.prefix}PreTrainedModel):"):
-        emitter.line('"""Predicts further tokens in training (DeepSeek-V3, section 2.2)."""')
-        emitter.line()
         with emitter.indent(f"def __init__(self, config: {model.prefix}Config) -> None:"):
             emitter.line("super().__init__(config.get_mtp_config())")
-            made = f"{model.prefix}MtpLayer(self.config, layer_idx)"
+            made = f"{model.prefix}MtpModule(self.config, layer_idx)"
             _module_list(emitter, "layers", made, "for layer_idx in range(config.num_mtp_layers)")
             emitter.line("self.gradient_checkpointing = False")
             emitter.line()
@@ -105,11 +104,12 @@ def _modules_class(model: Model, mtp: Op) -> str:
         emitter.line()
         if model.routed:
             emitter.line("@capture_outputs")
+        emitter.line("@auto_docstring")
         with emitter.indent("def forward("):
             for parameter in _parameters(model):
                 emitter.line(f"{parameter},")
         with emitter.indent(f") -> {'MoeModelOutputWithPast' if model.routed else 'torch.Tensor'}:"):
-            emitter.block(STATES)
+            emitter.block(STATES.replace(ROTATION, "" if not _rotates(model) else ROTATION))
             _positions(emitter, model)
             if not _rolls_types(model):
                 _mask(emitter, model)
@@ -123,12 +123,15 @@ def _modules_class(model: Model, mtp: Op) -> str:
     return emitter.text()
 
 
-STATES = '''
-"""The states behind every module, (modules, batch, length, width).
-
-`hidden_states` (batch, length, width) are the model's. The first module joins them with the embeddings of the
-tokens that they predict, every further one what the module before it made with tokens one further on.
+ROTATION = """rotary_emb (`nn.Module`):
+    What makes the tables of rotary positions: the model's own.
 """
+STATES = f'''
+r"""
+hidden_states (`torch.Tensor` of shape `(batch_size, sequence_length, hidden_size)`):
+    The model's last states. The first module joins them with the embeddings of the tokens that they predict,
+    every further one what the module before it made with tokens one further on.
+{ROTATION}"""
 '''
 
 
@@ -263,9 +266,9 @@ def prediction_methods(emitter: Emitter, model: Model, logits: list[str], size: 
 
 
 EXPERTS = """
+# trf-ignore: TRF033 (a method of `PreTrainedModel`, which passes over configs of the same class)
 def set_experts_implementation(self, experts_implementation: str | dict) -> None:
     super().set_experts_implementation(experts_implementation)
-    # The library passes over configs of the same class
     self.mtp.config._experts_implementation = self.config._experts_implementation
 """
 

@@ -587,12 +587,15 @@ CASES = (
         Case(
             "shape_change",
             name,
-            states_input,
+            inputs,
             dropped=lambda facts: {"layer_idx"},
             config=lambda facts: {"output_size": 24},
             differing={"output_size": 40},
         )
-        for name in ("LinearShapeChange", "MLPShapeChange")
+        for name, inputs in (
+            ("LinearShapeChange", lambda config: {"input": hidden_states(config)}),
+            ("MLPShapeChange", states_input),
+        )
     ),
     Case(
         "rotary_embedding",
