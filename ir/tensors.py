@@ -8,7 +8,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-InitKind = Literal["normal", "zeros", "ones", "constant", "uniform", "log_range", "inverse_softplus"]
+InitKind = Literal["normal", "zeros", "ones", "constant", "uniform", "log_range", "linear_range", "inverse_softplus"]
 
 
 @frozen
@@ -16,8 +16,8 @@ class Init:
     """A distribution. `normal` has mean 0 and standard deviation `value`; `constant` fills with `value`.
 
     `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform.
-    `log_range` is ln 1, ln 2, ... along the last dimension. Numbers are decimal literals so that scaling is exact and
-    the same on every machine.
+    Along the last dimension, `log_range` is ln 1, ln 2, ... and `linear_range` goes from `value` to `high` in equal
+    steps. Numbers are decimal literals so that scaling is exact and the same on every machine.
     Where the deviation of `normal` is that of the model (`of_model`), and not one that the tensor has of its own, the
     model's init family may change it.
     """

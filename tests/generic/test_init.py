@@ -44,6 +44,9 @@ def test_fresh_models_have_the_planned_distributions(name: str) -> None:
         elif plan.init.kind == "log_range":
             wanted = torch.arange(1, plan.shape[-1] + 1).log().expand(plan.shape)
             assert torch.equal(values, wanted), plan.name
+        elif plan.init.kind == "linear_range":
+            wanted = torch.linspace(float(plan.init.value), float(plan.init.high), plan.shape[-1])
+            torch.testing.assert_close(values, wanted.expand(plan.shape))
         else:
             wanted = {"zeros": 0.0, "ones": 1.0}.get(plan.init.kind, float(plan.init.value))
             assert torch.equal(values, torch.full_like(values, wanted)), plan.name

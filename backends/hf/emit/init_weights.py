@@ -127,6 +127,9 @@ def _init_line(name: str, how: str) -> str:
         return f"init.kaiming_uniform_(module.{name}, a=math.sqrt(5))"
     if kind == "log_range":
         return f"init.copy_(module.{name}, torch.arange(1, module.{name}.shape[-1] + 1).log().expand_as(module.{name}))"
+    if kind == "linear_range":
+        low, high = number.split()
+        return f"init.copy_(module.{name}, torch.linspace({low}, {high}, module.{name}.shape[-1]))"
     if kind == "inverse_softplus":
         low, high = number.split()
         return f"init.copy_(module.{name}, step_biases(module.{name}.shape, module.{low}, module.{high}))"

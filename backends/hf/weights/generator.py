@@ -21,6 +21,7 @@ from eulerc.backends.hf.weights.tables import (
     Bits,
     encode,
     inverse_softplus_table,
+    linear_table,
     log_table,
     normal_table,
     uniform_table,
@@ -98,7 +99,10 @@ def draw(tensor: TensorPlan, start: int, stop: int, seed: int) -> memoryview:
         case "uniform" | "inverse_softplus":
             elements = _spread(tensor, start, count, seed)
         case "log_range":
-            elements = _log_range(tensor, start, count)
+            elements = _along(log_table(tensor.shape[-1], tensor.dtype), start, count)
+        case "linear_range":
+            table = linear_table(tensor.init.value, tensor.init.high, tensor.shape[-1], tensor.dtype)
+            elements = _along(table, start, count)
         case "constant":
             elements = _filled(float(tensor.init.value), count, tensor.dtype)
         case _:
@@ -129,8 +133,9 @@ def _spread(tensor: TensorPlan, start: int, count: int, seed: int) -> Bits:
     return table.take(words.astype("<u8", copy=False).view("<u2")[skipped : skipped + count])
 
 
-def _log_range(tensor: TensorPlan, start: int, count: int) -> Bits:
-    return log_table(tensor.shape[-1], tensor.dtype).take(np.arange(start, start + count) % tensor.shape[-1])
+def _along(table: Bits, start: int, count: int) -> Bits:
+    """Elements that repeat along the last dimension, whose values are in the table."""
+    return table.take(np.arange(start, start + count) % table.size)
 
 
 def _draw_block(table: Bits, bins: Stream, tails: Stream, start: int, elements: Bits) -> None:

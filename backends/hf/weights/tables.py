@@ -194,3 +194,10 @@ def inverse_softplus_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
 def log_table(count: int, dtype: str) -> Bits:
     """ln 1, ln 2, ..., ln `count`, encoded."""
     return encode(_logarithm(np.arange(1, count + 1, dtype=np.float64)), dtype)
+
+
+@lru_cache(maxsize=16)
+def linear_table(low: Decimal, high: Decimal, count: int, dtype: str) -> Bits:
+    """`count` values from `low` to `high` in equal steps, encoded; `low` alone if there is one."""
+    steps = np.arange(count, dtype=np.float64) / max(count - 1, 1)
+    return encode(float(low) + float(high - low) * steps, dtype)
