@@ -528,7 +528,7 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
         one_variant(drawn, fields)
     if drawn.get("chunkwise") is False:
         drawn.pop("chunk_size", None)
-    if world.one_width and "value_factor" in fields:
+    if world.one_width and "n_heads" in fields:
         drawn.pop("head_dim", None)
         drawn.pop("n_heads", None)
     if "head_dim" in drawn or "n_groups" in drawn:
