@@ -52,7 +52,7 @@ def test_a_layer_is_followed_by_its_projection() -> None:
         tables = rotary(base, states, index)
         states = layer(states, position_embeddings=tables, attention_mask=mask)
         if change is not None:
-            states = states @ change.proj.weight.T
+            states = states @ change.weight.T
             layer.shape_change = change
     assert states.shape[-1] == lm.config.hidden_size == 96
     assert close(lm(ids, use_cache=False).logits, lm.lm_head(base.norm(states)))
