@@ -34,6 +34,8 @@ SAMPLE = 64
 PRODUCTS = 200_000
 DRAWS = 60_000
 PRESENCE = (*OPTIONAL_SIZES, "rope_layers")
+STATES = 16
+"""Room for the states of one layer."""
 LINKED = (
     *((component, name, {}) for component, name in NORMS),
     ("rms_norm", "GatedRMSNorm", {"rank": 6}),
@@ -249,8 +251,8 @@ def holds_states(layer: Any) -> bool:
 def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
     mask = inputs.get("attention_mask")
-    recurrent = mask is not None and mask.dim() == 2
-    layers = [LinearAttentionLayer(number_of_states=4) if recurrent else DynamicIndexedLayer() for _ in range(2)]
+    is_recurrent = mask is not None and mask.dim() == 2
+    layers = [LinearAttentionLayer(STATES) if is_recurrent else DynamicIndexedLayer() for _ in range(2)]
     cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
     written = torch.tensor([getattr(layer, "is_initialized", False) or holds_states(layer) for layer in layers])
