@@ -14,6 +14,12 @@ def catalogue() -> dict[str, Path]:
     return {path.stem: path for tier in TIERS for path in sorted((root / tier).glob("*.yaml"))}
 
 
+def description(path: Path) -> str:
+    """What a preset is, in a line: the `meta.description` that its file says."""
+    line = next(line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("  description:"))
+    return line.removeprefix("  description:").strip().strip('"')
+
+
 def preset_path(name: str) -> Path | None:
     """The file of the preset called `name`, or None."""
     return catalogue().get(name)

@@ -9,19 +9,19 @@ import typer
 
 from eulerc.cli.common import fail
 from eulerc.diagnostics.suggest import closest
-from eulerc.presets.catalogue import catalogue
+from eulerc.presets.catalogue import catalogue, description
 
 presets = typer.Typer(help="The catalogue of specs. Example: eulerc presets list", no_args_is_help=True)
 
 
 @presets.command("list")
 def list_presets() -> None:
-    """List the presets by tier.
+    """List the presets by tier, each with what it is.
 
     Example: eulerc presets list
     """
     for name, path in catalogue().items():
-        typer.echo(f"{path.parent.name:<14}{name}")
+        typer.echo(f"{path.parent.name:<14}{name:<28}{description(path)}")
 
 
 @presets.command()

@@ -29,6 +29,7 @@ SIZES = {
     "v_dim": 12,
     "experts": 8,
     "top_k": 2,
+    "max_tokens": 3,
 }
 """What every key of that name becomes."""
 
@@ -45,6 +46,9 @@ def sibling(name: str) -> Spec:
     for key in ("meta", "tokenizer_contract", "expect"):
         spec.pop(key, None)
     spec["model"]["dtype"] = "float32"
+    if "transition" in spec:
+        # A token of its own would be the tokenizer's
+        spec["transition"] = {"type": "budget_exhausted"}
     return {**_shrunk(spec), "schema_version": 1}
 
 
