@@ -21,7 +21,7 @@ a tiny sibling is built, decoded and generated from by the tests.
 
 ABOUT = {
     "validated": "Transformers as released: their parameters are those that their publishers count, to the unit.",
-    "hybrid": "Released models with recurrent layers, alone or beside attention: their counts are those published, too.",
+    "hybrid": "Released models with recurrent layers, alone or beside attention, with the published counts too.",
     "experimental": "Designs to try, of primitives that papers propose; nobody has released these very models.",
 }
 
