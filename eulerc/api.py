@@ -21,8 +21,12 @@ from eulerc.frontend.elaborate import elaborate
 from eulerc.frontend.schema import Reader
 from eulerc.frontend.tree import Entry
 from eulerc.ir.compact import complete
+from eulerc.ir.context import Report
 from eulerc.ir.core import Module
 from eulerc.ir.extensions import Extension
+from eulerc.ir.indexing import check_order
+from eulerc.ir.key_sharing import check_sources
+from eulerc.ir.numbers import schedule
 from eulerc.ir.passes.pipeline import advance, allowed_ops
 from eulerc.ir.span import NOWHERE, Span
 from eulerc.parameter_rules import check_parameters
@@ -161,7 +165,16 @@ def compile(loaded: Loaded, diagnostics: Diagnostics, stage: str = "module") -> 
         if loaded.spec is not None:
             module = elaborate(loaded.spec, diagnostics, loaded.extensions)
         module = None if module is None or diagnostics.has_errors else advance(module, stage)
+        if loaded.module is not None and module is not None and module.stage != "arch":
+            _check_written(module, diagnostics)
     return None if diagnostics.has_errors else module
+
+
+def _check_written(module: Module, diagnostics: Diagnostics) -> None:
+    """The rules between the layers of a module that was read as text, as it may have been written by hand."""
+    layers, report = schedule(module), Report(diagnostics)
+    check_order(layers, report)
+    check_sources(layers, report)
 
 
 @contextmanager
