@@ -8,14 +8,25 @@ from typing import Literal
 
 from attrs import field, frozen
 
-InitKind = Literal["normal", "zeros", "ones", "constant", "uniform", "log_range", "linear_range", "inverse_softplus"]
+InitKind = Literal[
+    "normal",
+    "zeros",
+    "ones",
+    "constant",
+    "uniform",
+    "log_uniform",
+    "log_range",
+    "linear_range",
+    "inverse_softplus",
+]
 
 
 @frozen
 class Init:
     """A distribution. `normal` has mean 0 and standard deviation `value`; `constant` fills with `value`.
 
-    `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform.
+    `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform,
+    and the exponential of `log_uniform`, which is uniform itself.
     Along the last dimension, `log_range` is ln 1, ln 2, ... and `linear_range` goes from `value` to `high` in equal
     steps. Numbers are decimal literals so that scaling is exact and the same on every machine.
     Where the deviation of `normal` is that of the model (`of_model`), and not one that the tensor has of its own, the

@@ -729,9 +729,11 @@ def latent(world: World) -> Drawn:
     own = drawn.get("rope")
     rotates = own != "none" and (own is not None or world.positional == "rope")
     drawn["mla"] = {
-        **draw(some_of(MLA_FIELDS, without=("rope_dim", "norm_eps", "rope_key_norm", "gate"))),
+        **draw(some_of(MLA_FIELDS, without=("rope_dim", "rotate", "norm_eps", "rope_key_norm", "gate"))),
         "rope_dim": draw(st.sampled_from([4] if world.one_latent_rope else [4, 8])) if rotates else 0,
     }
+    if not rotates and draw(st.booleans()):
+        drawn["mla"] |= {"rope_dim": draw(st.sampled_from([3, 8])), "rotate": False}
     around_latents(world, drawn)
     return drawn
 
@@ -755,7 +757,7 @@ def around_latents(world: World, drawn: Drawn) -> None:
         mla.pop("scales", None)
     elif drawn.get("window") is None and world.positional != "alibi" and draw(st.booleans()):
         drawn["indexer"] = {"n_heads": 3, "head_dim": 8, "top_k": draw(st.integers(1, 9))}
-        if mla["rope_dim"]:
+        if mla["rope_dim"] and mla.get("rotate", True):
             drawn["indexer"]["interleaved"] = draw(st.booleans())
 
 

@@ -39,6 +39,7 @@ MLA_FIELDS: dict[str, Field] = {
     "q_rank": Field(Integer(nullable=True), "Rank of the queries' latent; null for a full projection.", None),
     "nope_dim": Field(Integer(), "Width of the part of a head that does not rotate."),
     "rope_dim": Field(Integer(0), "Width of the part that rotates; its key is shared by all heads."),
+    "rotate": Field(Flag(), "Rotate that part; false for layers without a rope, as in Kimi Linear.", True),
     "v_dim": Field(Integer(), "Width of a value head."),
     "norms": Field(Flag(), "RMSNorm on the latents.", True),
     "rope_key_norm": Field(Flag(), "RMSNorm on the key that rotates, before the rotation (dots3).", False),
@@ -221,6 +222,7 @@ class LatentAttention(Definition):
         facts = attention_facts(op) | {
             "q_lora_rank": op["q_rank"] is not None,
             "latent_norm": op["norms"],
+            "shared_key": bool(op["rope_dim"]),
             "rope_mscale": "mscale_all_dim" in (scaling or {}),
             "latent_scales": cls.option(op, "scales"),
             "rope_key_norm": cls.option(op, "rope_key_norm"),
@@ -421,7 +423,9 @@ def check_rank(sizes: dict[str, Any], values: Values, context: ModelContext, rep
 
 
 def check_rope_part(rope_dim: int, rope: dict[str, Any] | None, values: Values, report: Report) -> bool:
-    """A rope part exists just where something rotates."""
+    """A rope part exists just where something rotates, or is said not to."""
+    if (values.get("mla") or {}).get("rotate") is False:
+        return check_unrotated(rope_dim, rope, values, report)
     if (rope is None) == (rope_dim == 0):
         return True
     if rope is None:
@@ -430,7 +434,7 @@ def check_rope_part(rope_dim: int, rope: dict[str, Any] | None, values: Values, 
             f"rope_dim {rope_dim} where nothing rotates",
             values.where("mla.rope_dim"),
             "these layers have no rope",
-            help="set rope_dim to 0, or give the layers a rope",
+            help="set rope_dim to 0, add `rotate: false`, or give the layers a rope",
         )
     else:
         report.error(
@@ -440,4 +444,20 @@ def check_rope_part(rope_dim: int, rope: dict[str, Any] | None, values: Values, 
             "leaves nothing to rotate",
             help="give rope_dim an even width, or set `rope: none`",
         )
+    return False
+
+
+def check_unrotated(rope_dim: int, rope: dict[str, Any] | None, values: Values, report: Report) -> bool:
+    """`rotate: false` is about a part that is there, in layers without a rope."""
+    if rope is None and rope_dim:
+        return True
+    report.error(
+        "E0842",
+        "rotate false where the layers rotate" if rope is not None else "rotate false without a part to rotate",
+        values.where("mla.rotate"),
+        "these layers have a rope" if rope is not None else "rope_dim is 0",
+        help="add `rope: none`, or take rotate out"
+        if rope is not None
+        else "give rope_dim a width, or take rotate out",
+    )
     return False

@@ -83,7 +83,7 @@ def test_latent_attention_equals_deepseek_v3(options, dtype, monkeypatch):
 
 @pytest.mark.parametrize("groups", [4, 2, 1])
 def test_latent_attention_equals_a_loop_over_queries(groups):
-    config = cached_config(rope=False, num_key_value_heads=groups)
+    config = cached_config(rope=False, shared_key=False, num_key_value_heads=groups)
     module = perturb(LatentAttention(config, layer_idx=0))
     output = decode(module, config, [LENGTH], None)[1]
     reference = references.latent_attention(module, hidden_states(config)[1])
@@ -92,10 +92,11 @@ def test_latent_attention_equals_a_loop_over_queries(groups):
 
 CACHED = {
     "rope": {},
-    "no rope": {"rope": False},
+    "no rope": {"rope": False, "shared_key": False},
+    "a shared key that does not rotate": {"rope": False},
     "low-rank queries": {"q_lora_rank": 10},
     "window": {"sliding_window": 4},
-    "window without rope": {"sliding_window": 4, "rope": False},
+    "window without rope": {"sliding_window": 4, "rope": False, "shared_key": False},
     "no norms": {"latent_norm": False},
 }
 
@@ -114,13 +115,13 @@ def test_prefill_equals_step_by_step(facts, kind, implementation):
         torch.testing.assert_close(output[1], whole[1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("rope", "rope_width"), [(True, 8), (False, 0)])
-def test_cache_holds_the_latent_and_the_rope_key_only(rope, rope_width):
-    config = cached_config(rope=rope)
+@pytest.mark.parametrize(("rope", "shared_key", "width"), [(True, True, 8), (False, True, 8), (False, False, 0)])
+def test_cache_holds_the_latent_and_the_shared_key_only(rope, shared_key, width):
+    config = cached_config(rope=rope, shared_key=shared_key)
     cache = new_cache("dynamic", config)
     decode(perturb(LatentAttention(config, layer_idx=0)), config, [LENGTH], cache)
     assert cache.layers[0].keys.shape == (2, 1, LENGTH, config.kv_lora_rank)
-    assert cache.layers[0].values.shape == (2, 1, LENGTH, rope_width)
+    assert cache.layers[0].values.shape == (2, 1, LENGTH, width)
     cache.reorder_cache(torch.tensor([1, 0]))
     assert cache.get_seq_length() == LENGTH
 

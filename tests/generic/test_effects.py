@@ -198,6 +198,7 @@ VALUES: dict[str, list[Any]] = {
         {**MLA, "norms": False},
         {**MLA, "norm_eps": 0.25},
         {**MLA, "rope_key_norm": True},
+        {**MLA, "rotate": False},
         {**MLA, "scales": "latents"},
         {**MLA, "scales": "queries"},
         {**MLA, "gate": {"over": "head"}},

@@ -35,10 +35,15 @@ def test_fresh_models_have_the_planned_distributions(name: str) -> None:
             assert abs(values.mean().item()) < 5 * error, plan.name
             assert abs(values.std().item() - std) < 5 * error + 1e-7, plan.name
             assert values.abs().max().item() < 7 * std, plan.name
-        elif plan.init.kind in ("uniform", "inverse_softplus"):
+        elif plan.init.kind in ("uniform", "log_uniform", "inverse_softplus"):
             low, high = float(plan.init.value), float(plan.init.high)
-            drawn = values if plan.init.kind == "uniform" else torch.nn.functional.softplus(values.double()).log()
-            low, high = (low, high) if plan.init.kind == "uniform" else (math.log(low), math.log(high))
+            drawn = {
+                "uniform": values,
+                "log_uniform": values.exp(),
+                "inverse_softplus": torch.nn.functional.softplus(values.double()).log(),
+            }[plan.init.kind]
+            if plan.init.kind == "inverse_softplus":
+                low, high = math.log(low), math.log(high)
             assert low - 1e-4 <= drawn.min() <= drawn.max() <= high + 1e-4, plan.name
             assert abs(drawn.mean().item() - (low + high) / 2) < 5 * (high - low) / (12 * plan.numel) ** 0.5, plan.name
         elif plan.init.kind == "log_range":

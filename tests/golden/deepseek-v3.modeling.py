@@ -317,7 +317,7 @@ class DeepSeekV3CustomAttention(nn.Module):
         )
 
     def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Expands what is cached, latent and rope key (batch, 1, length, width), to keys and values of every head."""
+        """Expands what is cached, latent and shared key (batch, 1, length, width), to keys and values of heads."""
         batch_size, _, seq_length, _ = kv_nope.shape
         key_shape = (batch_size, seq_length, -1, self.qk_nope_head_dim + self.v_head_dim)
 

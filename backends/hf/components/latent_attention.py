@@ -35,7 +35,7 @@ class LatentAttention(nn.Module):
         self.kv_lora_rank = sizes.kv_lora_rank
         self.qk_nope_head_dim = sizes.qk_nope_head_dim
         self.v_head_dim = sizes.v_head_dim
-        if config.rope:
+        if config.shared_key:
             self.qk_rope_head_dim = sizes.qk_rope_head_dim
             self.qk_head_dim = sizes.qk_nope_head_dim + sizes.qk_rope_head_dim
         else:
@@ -76,7 +76,7 @@ class LatentAttention(nn.Module):
                 sizes.num_attention_heads * self.qk_head_dim,
                 bias=config.attention_bias,
             )
-        if config.rope:
+        if config.shared_key:
             self.kv_a_proj_with_mqa = nn.Linear(
                 config.hidden_size,
                 sizes.kv_lora_rank + sizes.qk_rope_head_dim,
@@ -116,13 +116,13 @@ class LatentAttention(nn.Module):
             self.indexer = Indexer(config, layer_idx)
 
     def expand_kv(self, kv_nope: torch.Tensor, k_rot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Expands what is cached, latent and rope key (batch, 1, length, width), to keys and values of every head."""
+        """Expands what is cached, latent and shared key (batch, 1, length, width), to keys and values of heads."""
         batch_size, _, seq_length, _ = kv_nope.shape
         key_shape = (batch_size, seq_length, -1, self.qk_nope_head_dim + self.v_head_dim)
 
         kv_nope = self.kv_b_proj(kv_nope).view(key_shape).transpose(1, 2)
         key_states, value_states = torch.split(kv_nope, [self.qk_nope_head_dim, self.v_head_dim], dim=-1)
-        if self.config.rope:
+        if self.config.shared_key:
             k_rot = k_rot.expand(-1, key_states.shape[1], -1, -1)
             key_states = torch.cat((key_states, k_rot), dim=-1)
         return key_states, value_states
@@ -159,7 +159,7 @@ class LatentAttention(nn.Module):
         query_states = query_states.view(query_shape).transpose(1, 2)
 
         kv_nope = self.kv_a_proj_with_mqa(hidden_states)
-        if self.config.rope:
+        if self.config.shared_key:
             kv_nope, k_rot = torch.split(kv_nope, [self.kv_lora_rank, self.qk_rope_head_dim], dim=-1)
         if self.config.latent_norm:
             kv_nope = self.kv_a_layernorm(kv_nope)
@@ -169,15 +169,16 @@ class LatentAttention(nn.Module):
             k_rot = self.k_rope_layernorm(k_rot)
         # As a single head, so that any cache layer can hold it
         kv_nope = kv_nope.view(batch_size, 1, seq_length, self.kv_lora_rank)
-        if self.config.rope:
+        if self.config.shared_key:
             k_rot = k_rot.view(batch_size, 1, seq_length, self.qk_rope_head_dim)
+        else:
+            # Without such a key, the second half of the cached pair has no width
+            k_rot = kv_nope.new_empty(batch_size, 1, seq_length, 0)
+        if self.config.rope:
             q_pass, q_rot = torch.split(query_states, [self.qk_nope_head_dim, self.qk_rope_head_dim], dim=-1)
             cos, sin = position_embeddings
             q_rot, k_rot = apply_rotary_pos_emb(q_rot, k_rot, cos, sin)
             query_states = torch.cat((q_pass, q_rot), dim=-1)
-        else:
-            # Without a rope key, the second half of the cached pair has no width
-            k_rot = kv_nope.new_empty(batch_size, 1, seq_length, 0)
 
         # The cache is read and written while keys and values are still compressed
         if past_key_values is not None:

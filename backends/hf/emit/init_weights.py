@@ -133,6 +133,9 @@ def _init_line(name: str, how: str) -> str:
     if kind == "inverse_softplus":
         low, high = number.split()
         return f"init.copy_(module.{name}, step_biases(module.{name}.shape, module.{low}, module.{high}))"
+    if kind == "log_uniform":
+        low, high = number.split()
+        return f"init.copy_(module.{name}, torch.empty_like(module.{name}).uniform_({low}, {high}).log_())"
     if kind == "normal":
         std = f"module.{number}" if number.isidentifier() else number
         return f"init.normal_(module.{name}, mean=0.0, std={std or 'self.config.initializer_range'})"

@@ -23,6 +23,7 @@ from eulerc.backends.hf.weights.tables import (
     inverse_softplus_table,
     linear_table,
     log_table,
+    log_uniform_table,
     normal_table,
     uniform_table,
 )
@@ -33,6 +34,11 @@ Words = NDArray[np.uint64]
 LANES = 64 // LANE_BITS
 """Elements per random word."""
 
+_QUANTILES = {
+    "uniform": uniform_table,
+    "inverse_softplus": inverse_softplus_table,
+    "log_uniform": log_uniform_table,
+}
 _SCHEME = b"eulerc weights 1"
 _MASK = (1 << 64) - 1
 _BLOCK = 1 << 17
@@ -96,7 +102,7 @@ def draw(tensor: TensorPlan, start: int, stop: int, seed: int) -> memoryview:
             elements = _filled(0.0, count, tensor.dtype)
         case "ones":
             elements = _filled(1.0, count, tensor.dtype)
-        case "uniform" | "inverse_softplus":
+        case "uniform" | "inverse_softplus" | "log_uniform":
             elements = _spread(tensor, start, count, seed)
         case "log_range":
             elements = _along(log_table(tensor.shape[-1], tensor.dtype), start, count)
@@ -126,7 +132,7 @@ def _normal(tensor: TensorPlan, start: int, count: int, seed: int) -> Bits:
 def _spread(tensor: TensorPlan, start: int, count: int, seed: int) -> Bits:
     """Elements of a bounded distribution: one of `BINS` quantiles each."""
     init = tensor.init
-    table = (uniform_table if init.kind == "uniform" else inverse_softplus_table)(init.value, init.high, tensor.dtype)
+    table = _QUANTILES[init.kind](init.value, init.high, tensor.dtype)
     bins, _ = streams(seed, tensor.name)
     first, skipped = divmod(start, LANES)
     words = bins.words(np.arange(first, first + (skipped + count + LANES - 1) // LANES, dtype=np.uint64))

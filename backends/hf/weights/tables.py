@@ -191,6 +191,12 @@ def inverse_softplus_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
 
 
 @lru_cache(maxsize=16)
+def log_uniform_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
+    """The logarithms of the middles of `BINS` equal parts of the range, encoded."""
+    return encode(_logarithm(float(low) + float(high - low) * _middles()), dtype)
+
+
+@lru_cache(maxsize=16)
 def log_table(count: int, dtype: str) -> Bits:
     """ln 1, ln 2, ..., ln `count`, encoded."""
     return encode(_logarithm(np.arange(1, count + 1, dtype=np.float64)), dtype)

@@ -276,7 +276,8 @@ def latent_slots(facts: Facts) -> dict[str, tuple[str, str]]:
 
 def latent_is_legal(facts: Facts) -> bool:
     return (
-        (facts["rope"] or not (facts["rope_mscale"] or facts["rope_key_norm"]))
+        (facts["shared_key"] or not (facts["rope"] or facts["rope_key_norm"]))
+        and (facts["rope"] or not facts["rope_mscale"])
         and (facts["q_lora_rank"] is not None or not (facts["indexer"] == "own" or facts["latent_scales"] == "queries"))
         and (facts["latent_gate"] is not None or not facts["gate_in_float32"])
         and (facts["latent_gate"] is None) == (facts["latent_gate_source"] is None)
@@ -335,6 +336,7 @@ CASES = (
         ATTENTION_FACTS
         | {
             "attention_bias": FLAG,
+            "shared_key": FLAG,
             "rope_mscale": FLAG,
             "latent_norm": FLAG,
             "q_lora_rank": (None, 10),
