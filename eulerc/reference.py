@@ -25,7 +25,7 @@ BLOCKS: dict[str, Mapping[str, Field]] = {
     "expect": blocks.EXPECT,
     "meta": blocks.META,
 }
-AXES = ("mixer", "ffn", "norm")
+AXES = ("mixer", "ffn", "norm", "memory")
 ROPE_BLOCKS = ("rope.", "rope_scaling.", "scaling.")
 MANY = 12
 """A choice of so many words or more is listed without their meanings."""

@@ -40,6 +40,7 @@ class Cost:
     `window` tokens are seen: the last ones, every `dilation`-th of them, or those of the query's chunk if `chunked`.
     Where pairs are `blockwise`, those of different chunks are not worked on either.
     `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
+    `training` counts those for one token that only a forward pass in training has.
     """
 
     linear: int = 0
@@ -49,6 +50,7 @@ class Cost:
     chunked: bool = False
     dilation: int = 1
     blockwise: bool = False
+    training: int = 0
 
 
 @frozen

@@ -45,8 +45,9 @@ def layer_kind(op: Op) -> str | None:
 
     A mixer without decode state of its own has the kind of the layer whose state it reads.
     """
-    if not is_mixer(op):
-        return definition(op.name).cache_kind
+    kind = definition(op.name).cache_kind
+    if kind is not None or not (is_mixer(op) or op.carries):
+        return kind
     if op.carries and not any(map(grows, op.carries)):
         return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
     if op.get("indexer") is not None:
@@ -98,6 +99,8 @@ def _cache_kind(kinds: list[str]) -> str:
     attending = [kind for kind in kinds if kind not in RECURRENT_KINDS]
     if attending and len(attending) < len(kinds):
         return HYBRID_KINDS[attending[0]]
+    if "linear_attention" in kinds:
+        return "linear_attention"
     return kinds[0] if kinds else "moe"
 
 

@@ -202,18 +202,20 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
     executes them; `training` is three times `forward` (Kaplan et al. 2020, table 1), with the modules that predict
     further tokens and all thoughts that are drawn. Of a gated layer the tokens within its capacity count.
     """
-    forward, trained = (_useful_flops(_costs(module, predicting), length) for predicting in (False, True))
+    forward, trained = (_useful_flops(module, length, training) for training in (False, True))
     thoughts = 2 * thinking(module, length, (_causal_pairs(length, length), length)) // length
     forward, trained = forward + thoughts, trained + RATIONALES * thoughts
     return {"forward": forward, "unmasked": executed_flops(module, length) // length, "training": 3 * trained}
 
 
-def _useful_flops(costs: list[tuple[Cost, float]], length: int) -> int:
-    """FLOPs a token of the pairs that causality and windows leave."""
+def _useful_flops(module: Module, length: int, training: bool) -> int:
+    """FLOPs a token of the pairs that causality and windows leave; in `training`, with what is done there alone."""
     work = 0
-    for cost, share in costs:
+    for cost, share in _costs(module, training):
         tokens = gone_through(share, length)
-        work += (cost.linear + cost.expanded) * tokens + cost.attention * visible_pairs(tokens, cost)
+        work += (cost.linear + cost.expanded + training * cost.training) * tokens + cost.attention * visible_pairs(
+            tokens, cost
+        )
     return 2 * work // length
 
 

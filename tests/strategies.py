@@ -32,6 +32,7 @@ from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
 from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.reference import keys
 from tests.values import DRAWN
+from tests.values.memories import memories
 
 Spec = dict[str, Any]
 Drawn = dict[str, Any]
@@ -307,6 +308,7 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     written = json.dumps([spec[name] for name in ("embedding", "layer_templates", "layer_schedule", "head")])
     if any(pair in written for pair in NOT_SAFE):
         spec.get("compatibility", {}).pop("dtype_policy", None)
+    remembering(draw, spec)
     if draw(st.integers(0, 2)) == 0:
         spec |= phases(draw, spec)
     if is_wide:
@@ -345,6 +347,21 @@ def changed_width(world: World, spec: Spec) -> int:
     spec["layer_templates"]["ending"] = {**whole, "shape_change": change}
     spec["layer_schedule"].append({"template": "ending"})
     return 1
+
+
+def remembering(draw: Draw, spec: Spec) -> None:
+    """Sometimes a memory beside the mixers of a template, where nothing lets tokens past it or predicts ahead."""
+    if draw(st.integers(0, 2)) or any(word in json.dumps(spec) for word in ("depth_gating", "causal_lm_mtp")):
+        return
+    mixing = [body for body in spec["layer_templates"].values() if body["mixer"]["type"] != "none"]
+    body = draw(st.sampled_from(mixing))
+    word, kind = draw(st.sampled_from(sorted(by_axis("memory").items())))
+    memory = {"type": word, **draw(memories(kind.fields))}
+    if any(word in json.dumps(body["mixer"]) for word in ('"chunked"', '"indexer"', '"kv": "shared"', '"latent_dim"')):
+        memory.pop("update_at_inference", None)
+    if any(word in json.dumps(spec["layer_schedule"]) for word in ('"loop"', '"integrator"', '"share"')):
+        memory.pop("persistence", None)
+    body["memory"] = memory
 
 
 def phases(draw: Draw, spec: Spec) -> Drawn:

@@ -105,6 +105,7 @@ RULES: dict[str, Rule] = {
     "recurrent": Rule(
         "a recurrent mixer", _both(NO, "the engine's cache is for attention; it has no place for a state")
     ),
+    "memory": Rule("a memory", _both(NO, "the engine's cache is for attention; it has no place for what is learned")),
     "differential": Rule("differential attention", _both(NO, "values are twice as wide as keys")),
     "experts": Rule(
         "a mixture of experts",

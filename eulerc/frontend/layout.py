@@ -273,3 +273,16 @@ def check_runs(laid: Schedule, layers: list[Op | None], head: Values, report: Re
             secondary=((taking[0].span, "takes what an earlier layer has made"),),
             help="let every layer make its own, or take the integrator out",
         )
+
+
+def repeated_layers(laid: Schedule, layers: list[Op | None]) -> list[Op]:
+    """The templates of layers that run several times with the same weights."""
+    times = Counter(laid.modules)
+    integrated = {
+        index
+        for item in laid.integrators
+        if item.method != "discrete"
+        for index in range(item.first, item.first + item.count)
+    }
+    numbered = enumerate(zip(laid.modules, layers, strict=True))
+    return [op for index, (module, op) in numbered if op is not None and (times[module] > 1 or index in integrated)]

@@ -124,7 +124,7 @@ def _unthinking(phases: Phases, templates: tuple[Op, ...], context: ModelContext
         if op.get("kv") == "shared":
             yield "shared keys and values", op.where("kv")
         if not (op.name in (*THINKING, "template", "wiring") or definition(op.name).axis in ("ffn", "norm")):
-            yield f"a {op.name.removeprefix('mixer.').replace('_', ' ')}", op.span
+            yield f"a {op.name.split('.')[-1].replace('_', ' ')}", op.span
     model_wide = (
         (context.embedding, "positional", context.positional not in ("rope", "none"), "absolute positions"),
         (context.embedding, "width", context.embedding.get("width") is not None, "an embedding of its own width"),

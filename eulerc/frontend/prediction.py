@@ -12,6 +12,7 @@ from eulerc.ir.context import Report, UnreadError, Values
 from eulerc.ir.core import Attribute, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
+from eulerc.ir.memories import is_memory
 
 
 def prediction_of(
@@ -107,6 +108,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             where,
             "layers of prediction modules get one mask",
             help="name a template with one mixer",
+        )
+    if any(map(is_memory, template.ops)):
+        report.error(
+            "E0876",
+            f"head_template {template.symbol} has a memory",
+            where,
+            "layers of prediction modules read other tokens than the model's",
+            help="name a template without memory",
         )
     if gate_of(template) is not None:
         report.error(

@@ -23,6 +23,7 @@ from eulerc.frontend.widths import Widths, stream_widths
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.memories import check_memory
 from eulerc.ir.ops.depth_gate import GATING, check_gate
 from eulerc.ir.span import Span
 
@@ -296,6 +297,7 @@ class TemplateReader:
         wiring = self.lowered(definition("wiring"), self.wiring(positions, nodes.get("residual"), body))
         parts = (mixer, ffn, *norms, wiring)
         gates = self.gates(nodes.get("depth_gating"))
+        memories = (self.part("memory", nodes["memory"], None),) if "memory" in nodes else ()
         if any(part is None for part in parts):
             return None
         ops = tuple(part for part in parts if part is not None)
@@ -306,9 +308,10 @@ class TemplateReader:
         change = self.change(nodes.get("shape_change"), body)
         for gate in gates:
             check_gate(gate, ops[0], change, self.report)
-        if change is None and "shape_change" in nodes:
-            return None
-        return (*ops, *gates) if change is None else (*ops, *gates, change)
+        for memory in memories if None not in memories else ():
+            check_memory(memory, ops[0], next(iter(gates), None), self.report)
+        further = (*gates, *memories, *((change,) if "shape_change" in nodes else ()))
+        return None if None in further else (*ops, *(op for op in further if op is not None))
 
     def change(self, node: tree.Node | None, body: tree.Mapping) -> Op | None:
         """What gives the stream another width behind the layer."""

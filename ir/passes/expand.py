@@ -13,9 +13,10 @@ from attrs import evolve, frozen
 
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
-from eulerc.ir.definition import definition
+from eulerc.ir.definition import definition, is_mixer
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import pieces, runs
+from eulerc.ir.memories import first_state
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.no_sublayer import is_none
@@ -120,6 +121,7 @@ class _Layer:
         ]
         self.norms = {axis: without_sublayer(norm) for axis, norm in norms.items()}
         self.output_norm = without_sublayer(parts["norm.output"]) if "norm.output" in parts else None
+        self.memory = parts.get("memory.all")
 
     def _position(self, axis: str, norms: dict[str, Op]) -> str:
         if norms[axis].name == "norm.none":
@@ -161,6 +163,8 @@ class _Layer:
         else:
             role = "mixed" if axis == "mixer" else "fed"
             output = builder.add(op, (states,), role, module=definition(op.name).module_name)
+        if axis == "mixer" and self.memory is not None:
+            output = self._remembered(builder, states, output, op)
         if sublayer.position == "sandwich" and self.output_norm is not None:
             output = self._further_norm(builder, output, self.output_norm, sublayer.after, "residual_norm_eps")
         elif sublayer.position in ("output", "sandwich"):
@@ -169,6 +173,17 @@ class _Layer:
         output = self._gain(builder, output, wiring["branch_weight"], f"{WORDS[axis]}_branch_gain")
         output = self._scale(builder, output, "scaling", axis, "residual_multiplier")
         return (states if wiring["skip"] == "normed" else stream), output
+
+    def _remembered(self, builder: GraphBuilder, states: Value, mixed: Value, mixer: Op) -> Value:
+        """The mixer's output, with that of the memory beside it; its states stand behind the mixer's in the cache."""
+        assert self.memory is not None
+        mixers = [op for op in mixer.walk() if is_mixer(op) and op.name != "mixer.branched"]
+        kind, first = definition(self.memory.name), first_state(mixers)
+        recalled = builder.add(self.memory, (states,), "remembered", module=kind.module_name, first_state=first)
+        if self.memory["join"] == "add":
+            return builder.add(Op("add"), (mixed, recalled), "mixed")
+        gate = Op("memory_gate", attributes={"eps": self.memory["gate_eps"]})
+        return builder.add(gate, (mixed, recalled), "mixed", module="memory_gate")
 
     def _mixers(self, builder: GraphBuilder, states: Value, branched: Op) -> Value:
         """Several mixers on the same states, weighed by a gate or added in the order written."""

@@ -21,7 +21,7 @@ from eulerc.frontend import blocks
 from eulerc.ir.definition import by_axis, definition
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Integer, Kind, ListOf, Number, Text
 from eulerc.ir.numbers import tensor_plan
-from eulerc.reference import BLOCKS
+from eulerc.reference import AXES, BLOCKS
 from tests.values import NEEDED, TRIED
 
 Path_ = tuple[str, ...]
@@ -333,7 +333,7 @@ def fields() -> Iterator[tuple[Path_, Path_, str, Field, dict[Path_, Any]]]:
     for block, found in BLOCKS.items():
         for name, field in found.items():
             yield (block, name), (block, name), name, field, {}
-    for axis in ("mixer", "ffn", "norm"):
+    for axis in AXES:
         for word, kind in by_axis(axis).items():
             needs = {"gated_rmsnorm": {"rank": 4}, "grouped_rmsnorm": {"groups": 2}}.get(word, {})
             chosen: dict[Path_, Any] = {(*TEMPLATE, axis): MOE if word == "moe" else {"type": word, **needs}}

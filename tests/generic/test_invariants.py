@@ -16,6 +16,7 @@ from builds import VARIANTS, close, code, directory, model, read, tokens
 from eulerc.backends.hf.build import Options, with_options
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
+from eulerc.ir.memories import is_memory
 from eulerc.ir.numbers import schedule, tensor_plan
 from eulerc.ir.stats import executed_flops, kv_bytes, state_bytes, statistics
 
@@ -171,7 +172,7 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     length = 30
     seen = torch.eye(length, dtype=torch.bool)[-1]
     for template in reversed(schedule(module)):
-        masks = [visible(op, length) for op in template.ops if is_mixer(op)]
+        masks = [visible(op, length) for op in template.ops if is_mixer(op) or is_memory(op)]
         reached = [(seen[:, None] & mask).any(dim=0) for mask in masks]
         seen = torch.stack([seen, *reached]).any(dim=0)
     lm = model(name)
@@ -193,6 +194,8 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
 def visible(op: Op, length: int) -> torch.Tensor:
     """Which keys (columns) a query (row) of an op sees."""
     query, key = torch.arange(length)[:, None], torch.arange(length)[None]
+    if is_memory(op):
+        return remembered(op, query, key)
     distance, window = query - key, op.get("window") or op.get("kernel")
     if window is None:
         return distance >= 0
@@ -200,6 +203,14 @@ def visible(op: Op, length: int) -> torch.Tensor:
         return (distance >= 0) & (query // window == key // window)
     dilation = op.get("window_dilation") or 1
     return (distance >= 0) & (distance < window * dilation) & (distance % dilation == 0)
+
+
+def remembered(op: Op, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+    """Which tokens (columns) a memory has learned of when one (row) reads it; that one it asks by."""
+    if not op["update_at_inference"]:
+        return query == key
+    chunk = op["chunk_size"]
+    return (query == key) | (key // chunk < query // chunk)
 
 
 @pytest.mark.parametrize("name", NAMES)

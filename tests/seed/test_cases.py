@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from eulerc.api import build, lint
 
@@ -32,6 +32,17 @@ transition:
   type: special_token
   token: "<think_end>"
 """
+REMEMBERING = BASE.replace(
+    "    ffn: {type: gated_mlp}\n",
+    """    ffn: {type: gated_mlp}
+    memory:
+      type: neural_memory
+      update_at_inference: true
+      params: { hidden: 1024 }
+      inner_lr: 0.001
+      persistence: session
+""",
+)
 
 
 def changed_lines(new: str) -> tuple[int, int]:
@@ -98,3 +109,42 @@ def test_case_b_thinking_before_answering_in_six_lines(tmp_path: Path) -> None:
     start = ids[0].tolist().index(transition)
     losses = torch.nn.functional.cross_entropy(output.logits[0, :-1], labels[0, 1:], reduction="none")
     torch.testing.assert_close(output.loss, losses[start - 1 :].sum() / (labels != -100).sum())
+
+
+def test_case_c_titans_memory_in_five_lines(tmp_path: Path) -> None:
+    # The key of the block, and five lines below it
+    assert changed_lines(REMEMBERING) == (0, 6)
+    result = lint("spec.yaml", REMEMBERING.encode())
+    assert result.ok
+    assert not result.diagnostics
+    lm, tokenizer = built(REMEMBERING, tmp_path)
+
+    # Every attention layer has one, whose weights and momentum are states of the sequence
+    ids = tokenizer("What it reads it learns, a chunk of tokens at a time. " * 2, return_tensors="pt").input_ids
+    parameters = {name: parameter.clone() for name, parameter in lm.named_parameters()}
+    cache = DynamicCache(config=lm.config)
+    options = {"do_sample": False, "max_new_tokens": 8}
+    first = lm.generate(ids, past_key_values=cache, **options)
+    learned = lm.read_memory(cache)
+    for layer in range(2):
+        assert learned[f"{layer}.weights"].shape == (1, 2, 1024, 512)
+        assert learned[f"{layer}.momentum"].abs().sum() > 0
+        initial = parameters[f"model.layers.{layer}.memory.initial_weights"]
+        assert not torch.equal(learned[f"{layer}.weights"][0], initial)
+    # Nothing was written to a parameter, and decoding learns what reading at once learns
+    assert all(torch.equal(parameters[name], parameter) for name, parameter in lm.named_parameters())
+    assert torch.equal(first, lm.generate(ids, use_cache=False, **options))
+
+    # A session goes on in its cache, also in one that is saved and given back
+    more = torch.cat((first, tokenizer("And then?", add_special_tokens=False, return_tensors="pt").input_ids), dim=1)
+    torch.save(learned, tmp_path / "memory.pt")
+    second = lm.generate(more, past_key_values=cache, **options)
+    assert torch.equal(second, lm.generate(more, use_cache=False, **options))
+    session = DynamicCache(config=lm.config)
+    lm.write_memory(session, torch.load(tmp_path / "memory.pt"))
+    assert all(torch.equal(state, learned[name]) for name, state in lm.read_memory(session).items())
+
+    # The gradient of a loss goes through all that the memory learns
+    lm.train()(more, labels=more).loss.backward()
+    for name in ("initial_weights", "k_proj.weight", "v_proj.weight", "forget_proj.weight", "step_proj.weight"):
+        assert lm.get_parameter(f"model.layers.0.memory.{name}").grad.abs().sum() > 0

@@ -155,8 +155,12 @@ def sinusoid_requests(model: Model) -> list[Request]:
 
 
 def input_requests(model: Model) -> list[Request]:
-    """The function that sees to the inputs of recurrent layers."""
-    return [Request(component="recurrent_inputs", names=("refuse_packed_sequences",))] if model.recurrent else []
+    """The function that sees to the inputs of recurrent layers and memories."""
+    return (
+        [Request(component="recurrent_inputs", names=("refuse_packed_sequences",))]
+        if model.recurrent or model.memories
+        else []
+    )
 
 
 def alibi_function(model: Model) -> str:

@@ -11,14 +11,14 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
-from eulerc.ir.core import Module, Op, Symbol
+from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import is_adaptive, layered
+from eulerc.ir.memories import first_state, is_memory
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
-    CONV,
     HYBRID_KINDS,
     block_types,
     changes_width,
@@ -224,17 +224,28 @@ class Model:
     @cached_property
     def recurrent(self) -> bool:
         """Whether some layer keeps a state that does not grow with the sequence."""
-        return any(not grows(state) for op in self.mixers for state in op.carries)
+        return not all(map(grows, self.states))
 
     @cached_property
     def hybrid(self) -> bool:
-        """Whether some layer has an attention and a mixer of the other kind."""
-        return not self.timeless and bool(set(HYBRID_KINDS.values()) & set(self.kinds))
+        """Whether some layer has an attention, and beside it a mixer of the other kind or a memory."""
+        several = set(HYBRID_KINDS.values()) & set(self.kinds)
+        return not self.timeless and (bool(several) or any(not op.carries for op in self.memories))
 
     @cached_property
     def timeless(self) -> bool:
         """Whether no layer's cache has a length."""
-        return not any(map(grows, (state for op in self.mixers for state in op.carries)))
+        return not any(map(grows, self.states))
+
+    @cached_property
+    def states(self) -> list[StateType]:
+        """The decode states of the layers."""
+        return [state for template in self.schedule for op in template.ops for state in op.carries]
+
+    @cached_property
+    def memories(self) -> list[Op]:
+        """The memories, layer by layer."""
+        return [op for template in self.schedule for op in template.ops if is_memory(op)]
 
     @cached_property
     def reads_positions(self) -> bool:
@@ -245,8 +256,8 @@ class Model:
     @cached_property
     def number_of_states(self) -> int:
         """How many states of one kind a layer keeps at most, beside those that grow."""
-        kinds = [[state.kind == CONV for state in op.carries if not grows(state)] for op in self.mixers]
-        return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
+        behind = (op["first_state"] + len(op.carries) for op in self.memories if op.carries)
+        return max(first_state(self.mixers), *behind, 0)
 
     @cached_property
     def gates(self) -> list[Op]:

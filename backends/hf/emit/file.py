@@ -21,6 +21,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.fixup import adjusted
 from eulerc.backends.hf.emit.layer_class import layer_class
 from eulerc.backends.hf.emit.masks import layer_masks
+from eulerc.backends.hf.emit.memories import GENERATION, memory_requests
 from eulerc.backends.hf.emit.phases import phase_requests
 from eulerc.backends.hf.emit.prediction import prediction_classes
 from eulerc.backends.hf.emit.prefix import prefix_imports
@@ -121,8 +122,10 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     rotary = rotary_request(model)
     positions = [*([rotary] if rotary else []), *mask_requests(model), *sinusoid_requests(model)]
     positions += input_requests(model)
-    linked = link([*positions, *requests, *integrator_requests(model), *loss_requests(model)], COMPONENTS)
-    losses = {
+    requests += [*integrator_requests(model), *loss_requests(model), *memory_requests(model)]
+    linked = link([*positions, *requests], COMPONENTS)
+    behind = {
+        *(f"{model.prefix}{name}" for name in GENERATION),
         "load_balancing_loss",
         "layerwise_load_balancing_loss",
         "sequence_balance_loss",
@@ -132,9 +135,9 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     components = [
         adjusted(model, item)
         for item in linked.definitions
-        if item.name not in losses and not item.name.endswith("_scores")
+        if item.name not in behind and not item.name.endswith("_scores")
     ]
-    auxiliary = [item.text for item in linked.definitions if item.name in losses or item.name.endswith("_scores")]
+    auxiliary = [item.text for item in linked.definitions if item.name in behind or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
     table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
     table += [layer_masks(model)] if model.masks_differ else []

@@ -15,9 +15,10 @@ from eulerc.backends.hf.emit.graph_ops import norm_arguments
 from eulerc.ir.core import Block, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
+from eulerc.ir.memories import is_memory
 from eulerc.ir.numbers import RECURRENT_KINDS, layer_kind
 
-OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output"}
+OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output", "memory": "memory_output"}
 
 
 def layer_class(model: Model, layer: Op) -> str:
@@ -169,6 +170,8 @@ class _Wiring:
                 self._add(op, index)
             elif op.name == "select":
                 self._select(op)
+            elif op.name == "memory_gate":
+                self._gate(op)
             else:
                 self._unary(op)
 
@@ -180,7 +183,8 @@ class _Wiring:
         operand = op.operands[0]
         source = self._use(operand)
         live = self._live()
-        if source.startswith("normed_states") and definition(op.name).axis == "ffn":
+        axis = definition(op.name).axis
+        if axis == "memory" or (axis == "ffn" and source.startswith("normed_states")):
             target = next(name for name in _roles(op) if name not in live)
         elif source not in live:
             target = source
@@ -208,7 +212,7 @@ class _Wiring:
             self.emitter.line(
                 f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
             )
-        elif axis == "mixer":
+        elif axis in ("mixer", "memory"):
             made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
             weights = ["_"] if definition(op.name).gives_weights else []
             targets = ", ".join((target, *weights, *made))
@@ -226,12 +230,18 @@ class _Wiring:
 
     def _reads_padding(self, op: Op) -> bool:
         """Whether a mixer reads the mask of padding in a model whose layers get two masks."""
-        return self.model.hybrid and layer_kind(op) in RECURRENT_KINDS
+        return self.model.hybrid and (is_memory(op) or layer_kind(op) in RECURRENT_KINDS)
 
     def _select(self, op: Op) -> None:
         states, *outputs = (self._use(operand) for operand in op.operands)
         target = next(name for name in chain(("hidden_states",), _roles(op)) if name not in self._live())
         self.emitter.call(f"{target} = self.{op['module']}", [states, f"[{', '.join(outputs)}]"])
+        self.names[op.results[0].name] = target
+
+    def _gate(self, op: Op) -> None:
+        mixed, remembered = (self._use(operand) for operand in op.operands)
+        target = next(name for name in ("hidden_states", mixed) if name not in self._live())
+        self.emitter.line(f"{target} = self.{op['module']}({mixed}, {remembered})")
         self.names[op.results[0].name] = target
 
     def _add(self, op: Op, index: int) -> None:

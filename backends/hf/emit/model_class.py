@@ -18,6 +18,7 @@ from eulerc.backends.hf.emit.late_layers import (
     skipping_method,
 )
 from eulerc.backends.hf.emit.masks import masks, position_biases
+from eulerc.ir.memories import kept_in_checkpoint
 from eulerc.ir.numbers import of_norm, tensor_plan
 from eulerc.ir.ops.integrate import ADAPTIVE
 
@@ -87,6 +88,7 @@ def _kept_in_float32(model: Model) -> list[str]:
         names.append("depth_gate.router.proj")
     if any((op.get("attention_sinks") or {}).get("dtype") for op in model.mixers):
         names.append("sinks")
+    names += dict.fromkeys(tensor.name for op in model.memories for tensor in kept_in_checkpoint(op))
     return names + _norms_in_float32(model)
 
 
@@ -290,6 +292,10 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
 def _position_ids(emitter: Emitter, model: Model) -> None:
     if model.recurrent:
         emitter.line("refuse_packed_sequences(position_ids)")
+    elif model.memories:
+        # What is learned of one sequence would be read in the next
+        with emitter.indent("if self.training:"):
+            emitter.line("refuse_packed_sequences(position_ids)")
     if not model.reads_positions:
         return
     with emitter.indent("if position_ids is None:"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.memories import memory_mixins
 from eulerc.backends.hf.link import Request
 
 
@@ -29,7 +30,8 @@ MIXINS = {
 
 def generation_classes(model: Model) -> str:
     """What the causal language model generates with."""
-    return ", ".join(f"{model.prefix}{name}" for name in _mixins(model)) or "GenerationMixin"
+    names = [*memory_mixins(model), *_mixins(model)]
+    return ", ".join(f"{model.prefix}{name}" for name in names) or "GenerationMixin"
 
 
 def _mixins(model: Model) -> list[str]:

@@ -1,0 +1,32 @@
+"""Memories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+from eulerc.ir.definition import by_axis
+from eulerc.ir.fields import Field
+
+LEARNS = ("layer_templates", "block", "memory", "update_at_inference")
+
+DRAWN = {"join": st.sampled_from(["gate", "add"])}
+TRIED = {"params": [{"hidden": 32}]}
+NEEDED = {("memory", word, "persistence"): {LEARNS: True} for word in by_axis("memory")}
+
+SIZES = {
+    "inner_lr": st.sampled_from([0.01, 0.1]),
+    "chunk_size": st.sampled_from([3, 8]),
+    "params": st.fixed_dictionaries({"hidden": st.sampled_from([8, 12])}),
+}
+"""By key of a memory: what suits a tiny model, as large rates and the widths by default do not."""
+
+
+@st.composite
+def memories(draw: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """The keys of a memory with these fields."""
+    words = {name: st.sampled_from(field.kind.samples()) for name, field in fields.items() if name not in SIZES}
+    optional = {name: words.get(name, SIZES.get(name)) for name in fields if name != "params" and draw(st.booleans())}
+    return {name: draw(strategy) for name, strategy in {**optional, "params": SIZES["params"]}.items()}
