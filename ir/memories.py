@@ -58,7 +58,7 @@ class Memory(Definition):
             )
         attributes = {name: values.value(name) for name in ("update_at_inference", "persistence", "join")}
         gate_eps = context.norm_eps("norm.rms") if attributes["join"] == "gate" else None
-        return {**attributes, "width": context.d_model, "gate_eps": gate_eps, "first_state": 0}
+        return {**attributes, "width": context.d_model, "gate_eps": gate_eps}
 
     @classmethod
     def states(cls, op: Op) -> tuple[StateType, ...]:

@@ -308,7 +308,7 @@ class TemplateReader:
         change = self.change(nodes.get("shape_change"), body)
         for gate in gates:
             check_gate(gate, ops[0], change, self.report)
-        for memory in memories if None not in memories else ():
+        for memory in (op for op in memories if op is not None):
             check_memory(memory, ops[0], next(iter(gates), None), self.report)
         further = (*gates, *memories, *((change,) if "shape_change" in nodes else ()))
         return None if None in further else (*ops, *(op for op in further if op is not None))

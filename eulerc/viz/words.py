@@ -15,7 +15,7 @@ from eulerc.viz.text import one_line
 Ropes = Mapping[str, Op]
 Fields = Mapping[str, Field]
 
-QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps", "hands_on"}
+QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps", "hands_on", "first_state", "gate_eps"}
 QUIET |= {
     "round",
     "precision",

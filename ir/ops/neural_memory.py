@@ -57,6 +57,7 @@ class NeuralMemory(Memory):
         attributes = cls.shared_attributes(values, context, report)
         attributes["hidden"] = (values.get("params") or {}).get("hidden", HIDDEN)
         attributes |= {name: values.value(name) for name in ("inner_lr", "chunk_size")}
+        attributes["first_state"] = 0
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod

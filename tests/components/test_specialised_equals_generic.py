@@ -34,7 +34,7 @@ SAMPLE = 64
 PRODUCTS = 200_000
 DRAWS = 60_000
 PRESENCE = (*OPTIONAL_SIZES, "rope_layers")
-STATES = 8
+STATES = 16
 """Room for the states of one layer."""
 LINKED = (
     *((component, name, {}) for component, name in NORMS),

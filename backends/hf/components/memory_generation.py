@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from transformers.cache_utils import Cache
 from transformers.generation import GenerationMixin
 
@@ -14,7 +13,7 @@ from eulerc.backends.hf.components.memory_states import keep_memory_states, memo
 class MemoryGenerationMixin(GenerationMixin):
     """Memories whose states stand in the cache: they last as long as the caller passes it on."""
 
-    def memories(self) -> Iterator[tuple[int, nn.Module]]:
+    def memories(self) -> Iterator[tuple[int, Any]]:
         """Every memory that learns in use, after its slot in a cache."""
         layers = list(self.model.layers)
         if self.config.shared_module:
@@ -25,7 +24,7 @@ class MemoryGenerationMixin(GenerationMixin):
 
     def read_memory(self, past_key_values: Cache) -> dict[str, torch.Tensor]:
         """What a cache holds of memories: `0.weights` is a state of that in layer 0, a row for each sequence."""
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for layer_idx, memory in self.memories():
             states = memory_states(past_key_values, layer_idx, memory.first_state, len(memory.state_names))
             if states is not None:
@@ -46,8 +45,9 @@ class MemoryGenerationMixin(GenerationMixin):
         """Lets memories of a cache begin anew, those of one `persistence` or all; keys and values stay."""
         for layer_idx, memory in self.memories():
             if persistence is None or memory.persistence == persistence:
+                layer: Any = past_key_values.layers[layer_idx]
                 for index in range(len(memory.state_names)):
-                    past_key_values.layers[layer_idx].has_previous_state[memory.first_state + index] = False
+                    layer.has_previous_state[memory.first_state + index] = False
 
 
 class QueryMemoryGenerationMixin(MemoryGenerationMixin):

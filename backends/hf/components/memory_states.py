@@ -10,8 +10,8 @@ from eulerc.backends.hf.components.recurrent_state import keep_recurrent_state
 
 def memory_states(past_key_values: Cache, layer_idx: int, first: int, count: int) -> list[torch.Tensor] | None:
     """The states of a memory, which are `count` of the layer's, from the `first` on; None where it has none yet."""
-    states = [past_key_values.get_recurrent_state(layer_idx, first + index) for index in range(count)]
-    return None if states[0] is None else states
+    states = (past_key_values.get_recurrent_state(layer_idx, first + index) for index in range(count))
+    return [state for state in states if state is not None] or None
 
 
 def keep_memory_states(past_key_values: Cache, states: Sequence[torch.Tensor], layer_idx: int, first: int) -> None:

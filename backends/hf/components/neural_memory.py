@@ -32,12 +32,12 @@ def memorize(
     values: torch.Tensor,
     rates: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Learns a piece of a chunk, whose gradients are all those of `weights`: what the chunk began with (eqs. 16 to 18).
+    """Learns a piece of a chunk, whose gradients are those of `weights`: what the chunk began with (eqs. 16 to 18).
 
     `pending` and `momentum` are the weights and the momentum before the piece; the result is those behind it. All are
     (batch, 2, hidden, width), `keys` and `values` (batch, tokens, width). `rates` (batch, tokens, 4) holds the
-    logarithm of what a token keeps of the weights, ln(1 - alpha), and of the momentum, ln eta, its learning rate theta,
-    and whether it is there at all: one that is not changes nothing.
+    logarithm of what a token keeps of the weights, ln(1 - alpha), and of the momentum, ln eta, its learning rate,
+    theta, and whether it is there at all: one that is not changes nothing.
     """
     log_keep, log_momentum, step, present = rates.unbind(dim=-1)
     inner = keys @ weights[:, 0].transpose(-1, -2)
@@ -48,7 +48,7 @@ def memorize(
     inner_error = (error @ weights[:, 1].transpose(-1, -2)) * gate * (1 + inner * (1 - gate))
     left, right = torch.stack((inner_error, active), dim=1), torch.stack((keys, error), dim=1)
 
-    # S[i] = eta[i] S[i-1] - theta[i] gradient[i] (eq. 14) and M[i] = (1 - alpha[i]) M[i-1] + S[i] (eq. 13), unrolled
+    # S[i] = eta[i] S[i-1] - theta[i] gradient[i] (eq. 14), M[i] = (1 - alpha[i]) M[i-1] + S[i] (eq. 13), unrolled
     log_keep, log_momentum = log_keep.cumsum(dim=-1), log_momentum.cumsum(dim=-1)
     kept = (log_keep[:, -1:] - log_keep).exp() * present
     ahead = torch.ones(kept.shape[1], kept.shape[1], dtype=torch.bool, device=kept.device).triu(diagonal=1)
@@ -86,8 +86,8 @@ class NeuralMemory(nn.Module):
         self.initial_weights = nn.Parameter(torch.empty(shape))
         if config.memory_persistence == "persistent":
             self.committed = {"weights": "pending", "momentum": "momentum"}
-            self.register_buffer("memory_state_weights", torch.zeros(shape, dtype=torch.float32))
-            self.register_buffer("memory_state_momentum", torch.zeros(shape, dtype=torch.float32))
+            self.memory_state_weights = nn.Buffer(torch.zeros(shape, dtype=torch.float32))
+            self.memory_state_momentum = nn.Buffer(torch.zeros(shape, dtype=torch.float32))
         self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
         self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
@@ -127,7 +127,7 @@ class NeuralMemory(nn.Module):
         attention_mask: torch.Tensor | None,
         states: list[torch.Tensor] | None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """What the memory gives for the queries, each as of the last chunk before its own, and its states behind them.
+        """What the memory gives for the queries, each as of the last chunk before its own, and the states behind.
 
         Chunks begin where the sequence does, and padding is no part of them.
         """
@@ -135,7 +135,8 @@ class NeuralMemory(nn.Module):
         # Without states the first chunk is empty; else the tokens may fill that up and reach into one more
         longest = seq_len if states is None else seq_len + self.chunk_size - 1
         length = 1 if seq_len == 1 else -(-longest // self.chunk_size) * self.chunk_size
-        weights, pending, momentum, filled = self.initial_states(hidden_states.shape[0]) if states is None else states
+        states = self.initial_states(hidden_states.shape[0]) if states is None else states
+        weights, pending, momentum, filled = states
 
         present = torch.ones_like(queries[..., 0]) if attention_mask is None else attention_mask
         present = present.long()
@@ -164,7 +165,7 @@ class NeuralMemory(nn.Module):
         rates = (nn.functional.logsigmoid(-forget), nn.functional.logsigmoid(momentum), step, present[..., None])
         return nn.functional.normalize(keys, dim=-1).float(), values.float(), torch.cat(rates, dim=-1)
 
-    def initial_states(self, batch_size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    def initial_states(self, batch_size: int) -> list[torch.Tensor]:
         """The states of `batch_size` sequences before their first token."""
         weights = self.initial_weights.float()
         momentum = torch.zeros_like(weights)
@@ -172,4 +173,4 @@ class NeuralMemory(nn.Module):
             weights = weights + self.memory_state_weights
             momentum = momentum + self.memory_state_momentum
         weights, momentum = (state.expand(batch_size, -1, -1, -1) for state in (weights, momentum))
-        return weights, weights, momentum, weights.new_zeros(batch_size)
+        return [weights, weights, momentum, weights.new_zeros(batch_size)]

@@ -82,6 +82,8 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
     names |= may_take - model.takers.get(str(op.symbol), set())
     if facts.get("hash_routing") is False:
         names.add("input_ids")
+    if facts.get("update_at_inference") is False:
+        names |= {"past_key_values", "cache_slot"}
     if facts.get("takes_intermediate_size") is False:
         names.add("intermediate_size")
     return frozenset(names)

@@ -256,7 +256,7 @@ class Model:
     @cached_property
     def number_of_states(self) -> int:
         """How many states of one kind a layer keeps at most, beside those that grow."""
-        behind = (op["first_state"] + len(op.carries) for op in self.memories if op.carries)
+        behind = (int(op["first_state"]) + len(op.carries) for op in self.memories if op.carries)
         return max(first_state(self.mixers), *behind, 0)
 
     @cached_property

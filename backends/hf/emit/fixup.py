@@ -20,7 +20,7 @@ def adjusted(model: Model, item: Any) -> str:
         if str(op.symbol) == item.name and op["facts"].get("sliding_window") == "by_layer":
             by_layer = BY_LAYER
             if "hybrid_sliding" in model.kinds:
-                by_layer = by_layer.replace('== "sliding_attention"', 'in ("sliding_attention", "hybrid_sliding")')
+                by_layer = by_layer.replace('self.layer_type == "sliding_attention"', '"sliding" in self.layer_type')
             text = re.sub(r"self\.sliding_window = (config|sizes)\.sliding_window(?=\n)", by_layer, text)
     for key, own in NESTED_NORMS.items():
         if own not in model.numbers["fields"]:

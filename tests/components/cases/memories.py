@@ -25,7 +25,10 @@ def legal(facts: Facts) -> bool:
 
 
 def dropped(facts: Facts) -> set[str]:
-    return {"cache_slot"} if not facts["shared_module"] else set()
+    """What a memory does not take that keeps nothing, or runs once."""
+    if not facts["update_at_inference"]:
+        return {"past_key_values", "cache_slot"}
+    return set() if facts["shared_module"] else {"cache_slot"}
 
 
 def gate_inputs(config: PreTrainedConfig) -> dict[str, Any]:
