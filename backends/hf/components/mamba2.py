@@ -156,7 +156,6 @@ class Mamba2Mixer(nn.Module):
         self.time_step_min = sizes.time_step_min
         self.time_step_max = sizes.time_step_max
         self.dt_bias = nn.Parameter(step_biases((self.num_heads,), self.time_step_min, self.time_step_max))
-        self.A_log = nn.Parameter(torch.log(torch.arange(1, self.num_heads + 1)))
         self.A_log = nn.Parameter(torch.arange(1, self.num_heads + 1).log())
         self.D = nn.Parameter(torch.ones(self.num_heads))
         if config.mamba_rms_norm:
