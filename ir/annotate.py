@@ -16,7 +16,7 @@ def op_notes(module: Module) -> dict[int, str]:
     for op in module.model.walk():
         if op.name in ("model", "template", "graph"):
             continue
-        reads_stream = op.operands and len(op.operands[0].type.dims) == STREAM_RANK
+        reads_stream = op.operands and len(op.operands[0].type.dims) >= STREAM_RANK
         text = _note(completed(op), last_dim(op.operands[0]) if reads_stream else int(spec["d_model"]), std)
         if text:
             found[id(op)] = text

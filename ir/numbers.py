@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -19,7 +20,10 @@ from eulerc.ir.starting import model_init, started
 from eulerc.ir.tensors import Init, TensorPlan
 
 STREAM_RANK = 3
-"""Dims of the stream: batch, time, width."""
+"""Dims of the stream: batch, time, width; with several streams, one more."""
+
+BASE = (*LAYERED, "close_streams")
+"""Ops that belong to the base model: what follows the last of them, norms aside, is the head's."""
 
 OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "mtp")}
 """Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
@@ -282,19 +286,29 @@ def _declared_tensors(module: Module) -> Iterator[TensorPlan]:
 
 def head_start(graph: Op) -> int:
     """The first op of the head: what stands behind the layers and the norm after them."""
-    is_base = [op.name in LAYERED or definition(op.name).axis == "norm" for op in graph.ops]
+    is_base = [op.name in BASE or definition(op.name).axis == "norm" for op in graph.ops]
     return len(is_base) - is_base[::-1].index(True)
 
 
 def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
+    numbers = module_indices(module)
     for index, template in enumerate(distinct_layers(module)):
         for op in template.ops:
             if op.get("module") is not None:
-                yield from _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
+                tensors = _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
+                yield from (_placed(tensor, numbers.index(index)) for tensor in tensors)
+
+
+def _placed(tensor: TensorPlan, layer: int) -> TensorPlan:
+    """A tensor as it starts in a layer."""
+    init = tensor.init
+    if init.kind != "one_hot":
+        return tensor
+    return evolve(tensor, init=evolve(init, value=(init.value + init.high * layer) % tensor.shape[0], high=Decimal(0)))
 
 
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
-    if op.operands and len(op.operands[0].type.dims) == STREAM_RANK:
+    if op.operands and len(op.operands[0].type.dims) >= STREAM_RANK:
         width = last_dim(op.operands[0])
     for tensor in definition(op.name).tensors(op, width, std):
         shape = tuple(int(size) for size in tensor.shape)

@@ -156,7 +156,7 @@ def _share(op: Op, layer: Op) -> float:
 
 def _width_read(op: Op, first: int) -> int:
     """The width of the stream that an op reads; that of the embedding for what reads none."""
-    return last_dim(op.operands[0]) if op.operands and len(op.operands[0].type.dims) == STREAM_RANK else first
+    return last_dim(op.operands[0]) if op.operands and len(op.operands[0].type.dims) >= STREAM_RANK else first
 
 
 def executed_flops(module: Module, length: int, predicting: bool = False) -> int:

@@ -18,6 +18,8 @@ InitKind = Literal[
     "log_range",
     "linear_range",
     "inverse_softplus",
+    "eye",
+    "one_hot",
 ]
 
 
@@ -28,7 +30,8 @@ class Init:
     `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform,
     and the exponential of `log_uniform`, which is uniform itself.
     Along the last dimension, `log_range` is ln 1, ln 2, ... and `linear_range` goes from `value` to `high` in equal
-    steps. Numbers are decimal literals so that scaling is exact and the same on every machine.
+    steps. `eye` is the identity; `one_hot` is 0 but for a 1 at `value`, in each layer `high` places further, and around
+    the end. Numbers are decimal literals so that scaling is exact and the same on every machine.
     Where the deviation of `normal` is that of the model (`of_model`), and not one that the tensor has of its own, the
     model's init family may change it.
     """

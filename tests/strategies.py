@@ -313,7 +313,25 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
         spec |= phases(draw, spec)
     if is_wide:
         narrow_where_it_must(spec)
+    several_streams(draw, spec)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
+
+
+ONE_STREAM = ("mtp", "depth_gating", "per_layer", "parallel", "normed", "shared_norm", "residual_dtype")
+"""Words of what goes with one residual stream alone."""
+
+
+def several_streams(draw: Draw, spec: Spec) -> None:
+    """Sometimes hyper-connections in all templates, where nothing needs a single stream."""
+    if draw(st.integers(0, 5)) or any(word in json.dumps(spec) for word in ONE_STREAM):
+        return
+    streams = draw(DRAWN["hyper"])
+    for body in spec["layer_templates"].values():
+        mixing = draw(st.sampled_from([{"sinkhorn_iters": 2}, {"mixing": "unconstrained"}, LOW_RANK, {}]))
+        body["residual"] = {**body.get("residual", {}), "type": "hyper_connection", "hyper": {**streams, **mixing}}
+
+
+LOW_RANK = {"mixing": "learned_lowrank", "rank": 2}
 
 
 def single_sublayer(world: World, spec: Spec) -> int:
@@ -564,7 +582,9 @@ def one_variant(drawn: Drawn, fields: Mapping[str, Field]) -> None:
 
 
 def residual(draw: Draw, position: str) -> Drawn:
-    drawn: Drawn = draw(some_of(blocks.RESIDUAL))
+    drawn: Drawn = draw(some_of(blocks.RESIDUAL, without=("hyper",)))
+    if drawn.get("type") == "hyper_connection":
+        drawn.pop("type")
     if position == "post":
         drawn["type"] = "sequential"
     if drawn.get("type") != "parallel":

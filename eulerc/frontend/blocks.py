@@ -327,11 +327,13 @@ RESIDUAL: dict[str, Field] = {
             meanings={
                 "sequential": "mixer, then feed-forward",
                 "parallel": "both read the same stream",
+                "hyper_connection": "mixer, then feed-forward, each between several streams",
             }
         ),
         "How sublayers follow each other.",
         "sequential",
     ),
+    "hyper": Wiring.fields["hyper"],
     "scaling": Wiring.fields["scaling"],
     **{name: Wiring.fields[name] for name in ("skip", "skip_scaling", "skip_weight", "branch_weight", "layer_scalar")},
     "shared_norm": Field(Flag(), "Parallel: one norm feeds both sublayers.", True),

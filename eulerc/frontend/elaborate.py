@@ -32,6 +32,7 @@ from eulerc.ir.key_sharing import check_sources
 from eulerc.ir.memories import check_slots
 from eulerc.ir.norms import nested_norm, without_sublayer
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.ops.hyper_connection import check_streams
 from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.span import NOWHERE, Span
 
@@ -132,6 +133,7 @@ def _checks_of_layers(
     checks: list[Callable[[], None]] = [
         lambda: check_together(templates.ops(), context, report),
         lambda: check_order(known, report),
+        lambda: check_streams(known, context.embedding, report),
         lambda: check_sources(known, report),
         lambda: check_runs(laid, layers, context.head, report),
         lambda: check_slots(repeated_layers(laid, layers), report),

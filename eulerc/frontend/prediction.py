@@ -13,6 +13,7 @@ from eulerc.ir.core import Attribute, Op, Symbol
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.memories import is_memory
+from eulerc.ir.ops.hyper_connection import hyper_of
 
 
 def prediction_of(
@@ -124,6 +125,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             where,
             "predicts for every token",
             help="name a template without depth_gating",
+        )
+    if hyper_of(template) is not None:
+        report.error(
+            "E0883",
+            f"head_template {template.symbol} has hyper-connections",
+            where,
+            "prediction modules have one stream",
+            help="name a template without them",
         )
     known = [op["rope"] for layer in layers for op in layer.ops if op.get("rope") is not None]
     ropes = [op["rope"] for op in template.ops if op.get("rope") is not None]

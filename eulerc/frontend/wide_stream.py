@@ -62,8 +62,8 @@ def _in_template(template: Op) -> Iterator[tuple[str, Span]]:
             )
         if op.name != "wiring":
             continue
-        if op["residual"] == "parallel":
-            yield "a parallel residual", op.where("residual")
+        if op["residual"] != "sequential":
+            yield f"a residual of type {op['residual']}", op.where("residual")
         for key in ("mixer_position", "ffn_position"):
             if (op[key] or op["position"]) not in BEFORE:
                 yield "a norm behind its sublayer alone", op.where(key if op[key] else "position")

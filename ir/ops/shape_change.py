@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from attrs import evolve
@@ -54,7 +55,8 @@ class ShapeChange(Definition):
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         inner = op["d_out"] if op["projection"] == "mlp" else 0
-        return Cost(linear=(hidden_size + inner) * op["d_out"])
+        streams = prod(int(extent) for operand in op.operands for extent in operand.type.dims[2:-1])
+        return Cost(linear=streams * (hidden_size + inner) * op["d_out"])
 
     @classmethod
     def traits(cls, op: Op) -> tuple[str, ...]:

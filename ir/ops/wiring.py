@@ -11,6 +11,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, TensorType
 from eulerc.ir.definition import ClassBinding, Definition, LocalTensor, register
 from eulerc.ir.fields import Block, Choice, Either, Field, Flag, Number
+from eulerc.ir.ops.hyper_connection import HYPER, hyper_attributes
 from eulerc.ir.tensors import Init
 
 GRAPH = frozenset({"layers", "module"})
@@ -69,6 +70,7 @@ class Wiring(Definition):
         "mixer_position": "norm.mixer.position",
         "ffn_position": "norm.ffn.position",
         "residual": "residual.type",
+        "hyper": "residual.hyper",
         "ffn_scaling": "residual.scaling.ffn",
         "ffn_skip_scaling": "residual.skip_scaling.ffn",
         "dropout": "training_hints.dropout",
@@ -89,6 +91,7 @@ class Wiring(Definition):
         "skip_weight": "none",
         "branch_weight": "none",
         "layer_scalar": False,
+        "hyper": None,
     }
 
     position = Field(POSITION, "Where norms stand.", "pre")
@@ -99,6 +102,7 @@ class Wiring(Definition):
             meanings={
                 "sequential": "mixer, then feed-forward, each added to the stream",
                 "parallel": "mixer and feed-forward read the same stream and are added together",
+                "hyper_connection": "mixer, then feed-forward, each between several streams",
             }
         ),
         "How sublayers follow each other.",
@@ -132,6 +136,7 @@ class Wiring(Definition):
     skip_weight = Field(GAIN, "Trained factors on what a sublayer's output is added to.", "none")
     branch_weight = Field(GAIN, "Trained factors on each sublayer's output.", "none")
     layer_scalar = Field(Flag(), "A saved factor on the layer's result, 1 at first and not trained (Gemma 4).", False)
+    hyper = Field(Block(fields=HYPER), "The streams of hyper-connections.", None)
     dropout = Field(Number(0, 1), "Dropout on each sublayer's output.", 0.0, "train", "hidden_dropout")
 
     @classmethod
@@ -140,10 +145,11 @@ class Wiring(Definition):
             **values.resolved(context),
             **_by_sublayer("scaling", values),
             **_by_sublayer("skip_scaling", values),
+            "hyper": hyper_attributes(values, report),
         }
         cls._check_skip(attributes, values, report)
         for key, why in PARALLEL.items():
-            if attributes["residual"] == "sequential" and key in values:
+            if attributes["residual"] != "parallel" and key in values:
                 report.error(
                     "E0332",
                     f"{key} on a sequential residual",

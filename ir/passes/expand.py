@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from struct import pack, unpack
+from typing import Any
 
 from attrs import evolve, frozen
 
@@ -19,12 +20,16 @@ from eulerc.ir.layering import pieces, runs
 from eulerc.ir.memories import first_state
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
+from eulerc.ir.ops.hyper_connection import hyper_of
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
 from eulerc.ir.phases import rationale_of
 
 WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
 """What the library calls the parts of a layer, in the names of modules and config fields."""
+
+HYPER_MODULES = {"mixer": "attn_hc", "ffn": "ffn_hc"}
+"""What the library calls the modules of hyper-connections, by the sublayers that read through them."""
 
 AFTER = ("post", "sandwich", "output")
 """Positions with a norm behind the sublayer."""
@@ -76,7 +81,9 @@ def _per_layer(module: Module) -> Op | None:
 
 
 def _template(template: Op, spec: Op, per_layer: Op | None) -> Op:
-    stream = Value("hidden_states", TensorType(("b", "t", template["width"] or spec["d_model"])))
+    hyper = hyper_of(template)
+    streams = () if hyper is None else (hyper["expand"],)
+    stream = Value("hidden_states", TensorType(("b", "t", *streams, template["width"] or spec["d_model"])))
     builder = GraphBuilder(stream)
     layer = _Layer(template, spec["residual_dtype"] == "float32")
     wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
@@ -129,7 +136,9 @@ class _Layer:
         return str(self.wiring[f"{axis}_position"] or self.wiring["position"])
 
     def sequential(self, builder: GraphBuilder, stream: Value) -> Value:
-        """Mixer, then feed-forward, each added to the stream."""
+        """Mixer, then feed-forward, each added to the stream, or written to several."""
+        if self.wiring["hyper"] is not None:
+            return self._streamed(builder, stream)
         for sublayer in self.sublayers:
             skip, output = self._sublayer(builder, stream, sublayer)
             if self.is_wide and sublayer is self.sublayers[0]:
@@ -139,6 +148,23 @@ class _Layer:
             if sublayer.position == "post":
                 stream = self._norm(builder, stream, sublayer, sublayer.after)
         return stream
+
+    def _streamed(self, builder: GraphBuilder, streams: Value) -> Value:
+        """Mixer, then feed-forward, each reading from all streams and writing to all."""
+        hyper = self.wiring["hyper"]
+        numbers: dict[str, Attribute] = {"streams": hyper["expand"], "sublayers": len(self.sublayers)}
+        numbers |= {key: hyper[key] for key in ("mixing", "sinkhorn_iters", "rank", "eps", "norm_eps")}
+        for place, sublayer in enumerate(self.sublayers):
+            module = HYPER_MODULES[sublayer.axis]
+            read = Op("hyper_read", attributes={**numbers, "place": place})
+            states = builder.add(read, (streams,), "read", module=module)
+            _, output = self._sublayer(builder, states, sublayer)
+            skip = self._skip(builder, streams, sublayer.axis, sublayer.axis)
+            write = Op("hyper_write", attributes={"streams": hyper["expand"], "of": module})
+            streams = builder.add(write, (skip, output), "streams")
+            if sublayer.position == "post":
+                streams = self._norm(builder, streams, sublayer, sublayer.after)
+        return streams
 
     def parallel(self, builder: GraphBuilder, stream: Value) -> Value:
         """Mixer and feed-forward on one stream, added to it together."""
@@ -275,14 +301,26 @@ def _graph(module: Module, widths: Mapping[str, Extent]) -> Op:
         layers = len(runs(pieces(module.one("schedule"))))
         op = Op("per_layer_embedding", attributes={**table, "layers": layers, "vocab_size": spec["vocab_size"]})
         stream = builder.add(op, (stream,), "embedded", module="per_layer_embedding")
+    first = next(op for op in module.all("template") if op.symbol == module.one("schedule")["schedule"][0])
+    hyper = hyper_of(first)
+    if hyper is not None:
+        stream = builder.add(Op("open_streams"), (stream,), "streams", streams=hyper["expand"])
     for op in pieces(module.one("schedule")):
         stream = builder.add(_widening(op, stream, widths), (stream,), "hidden_states")
+    if hyper is not None:
+        stream = builder.add(_close(hyper), (stream,), "hidden_states", module="hc_head")
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
         stream = builder.add(norm, (stream,), "normed", module="norm")
     for transform in (op for op in head.ops if op.name == "head_transform"):
         stream = builder.add(transform, (stream,), "transformed", module="head")
     stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
     return Op("graph", body=builder.block(_logits(builder, stream, module)))
+
+
+def _close(hyper: Mapping[str, Any]) -> Op:
+    """What makes one stream of several."""
+    numbers = {key: hyper[key] for key in ("collapse", "eps", "norm_eps")}
+    return Op("close_streams", attributes={"streams": hyper["expand"], **numbers})
 
 
 def _widening(op: Op, stream: Value, widths: Mapping[str, Extent]) -> Op:

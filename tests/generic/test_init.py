@@ -52,6 +52,10 @@ def test_fresh_models_have_the_planned_distributions(name: str) -> None:
         elif plan.init.kind == "linear_range":
             wanted = torch.linspace(float(plan.init.value), float(plan.init.high), plan.shape[-1])
             torch.testing.assert_close(values, wanted.expand(plan.shape))
+        elif plan.init.kind == "eye":
+            assert torch.equal(values, torch.eye(*plan.shape)), plan.name
+        elif plan.init.kind == "one_hot":
+            assert torch.equal(values, torch.eye(plan.numel)[int(plan.init.value)]), plan.name
         else:
             wanted = {"zeros": 0.0, "ones": 1.0}.get(plan.init.kind, float(plan.init.value))
             assert torch.equal(values, torch.full_like(values, wanted)), plan.name

@@ -182,6 +182,12 @@ def mask_requests(model: Model) -> list[Request]:
     return requests
 
 
+def stream_requests(model: Model) -> list[Request]:
+    """The function that writes to several streams, where there are some."""
+    streamed = any(op.name == "open_streams" for op in model.graph.ops)
+    return [Request(component="hyper_connection", names=("write_to_streams",))] if streamed else []
+
+
 def integrator_requests(model: Model) -> list[Request]:
     """The functions of the methods that integrate."""
     methods = dict.fromkeys(op["method"] for op in model.pieces if op.name == "integrate")

@@ -15,6 +15,7 @@ from eulerc.backends.hf.emit.classes import (
     mask_requests,
     rotary_request,
     sinusoid_requests,
+    stream_requests,
 )
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model
@@ -122,7 +123,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     rotary = rotary_request(model)
     positions = [*([rotary] if rotary else []), *mask_requests(model), *sinusoid_requests(model)]
     positions += input_requests(model)
-    requests += [*integrator_requests(model), *loss_requests(model), *memory_requests(model)]
+    requests += [*stream_requests(model), *integrator_requests(model), *loss_requests(model), *memory_requests(model)]
     linked = link([*positions, *requests], COMPONENTS)
     behind = {
         *(f"{model.prefix}{name}" for name in GENERATION),

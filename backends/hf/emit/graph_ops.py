@@ -65,6 +65,8 @@ def member(model: Model, op: Op) -> str | None:
         return f"self.per_layer_embedding = {op['class']}(config)"
     if op.name == "project":
         return f"self.project_in = nn.Linear({embedding_width(model)}, config.hidden_size, bias=False)"
+    if op.name == "close_streams" and op["collapse"] == "gated":
+        return f"self.{op['module']} = {op['class']}(config)"
     if op.name == "scale":
         return f"self.{op['config']} = config.{op['config']}"
     if op.name == "dropout":
@@ -111,7 +113,11 @@ def lines(model: Model, op: Op) -> list[str]:
         return [f"hidden_states = {DROPOUT}"]
     if op.name == "per_layer_embedding":
         return ["per_layer_inputs = self.per_layer_embedding(input_ids, hidden_states)"]
-    if op.name == "project" or definition(op.name).axis == "norm":
+    if op.name == "open_streams":
+        return ["hidden_states = hidden_states.unsqueeze(2).expand(-1, -1, self.config.hc_mult, -1).contiguous()"]
+    if op.name == "close_streams" and op["collapse"] == "sum":
+        return ["hidden_states = hidden_states.sum(dim=2)"]
+    if op.name in ("project", "close_streams") or definition(op.name).axis == "norm":
         return [f"hidden_states = self.{op['module']}(hidden_states)"]
     return []
 

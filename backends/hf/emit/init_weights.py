@@ -130,6 +130,9 @@ def _init_line(name: str, how: str) -> str:
     if kind == "linear_range":
         low, high = number.split()
         return f"init.copy_(module.{name}, torch.linspace({low}, {high}, module.{name}.shape[-1]))"
+    if kind == "one_hot":
+        length = f"module.{name}.shape[0]"
+        return f"init.copy_(module.{name}, torch.eye({length})[module.{number} % {length}])"
     if kind == "inverse_softplus":
         low, high = number.split()
         return f"init.copy_(module.{name}, step_biases(module.{name}.shape, module.{low}, module.{high}))"

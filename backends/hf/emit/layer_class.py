@@ -67,8 +67,17 @@ def _submodules(model: Model, template: Op) -> list[str]:
             arguments = norm_arguments(op, model)
         else:
             arguments = "config" if "layer_idx" in dropped(model, classes[op["class"]]) else "config, layer_idx"
+            arguments += _place(op)
         lines.append(f"self.{op['module']} = {op['class']}({arguments})")
     return lines
+
+
+def _place(op: Op) -> str:
+    """The number of a sublayer in the model, for modules that start by it."""
+    if op.name != "hyper_read" or op["mixing"] == "birkhoff":
+        return ""
+    number = "layer_idx" if op["sublayers"] == 1 else f"{op['sublayers']} * layer_idx"
+    return f", place={number} + {op['place']}" if op["place"] else f", place={number}"
 
 
 def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool, caches: bool = True) -> None:
@@ -168,6 +177,8 @@ class _Wiring:
                 self.emitter.line(f"return {', '.join((self.names[op.operands[0].name], *self.handed))}")
             elif op.name == "add":
                 self._add(op, index)
+            elif op.name == "hyper_write":
+                self._write(op)
             elif op.name == "select":
                 self._select(op)
             elif op.name == "memory_gate":
@@ -212,6 +223,8 @@ class _Wiring:
             self.emitter.line(
                 f"{target} = nn.functional.dropout({source}, p=self.hidden_dropout, training=self.training)"
             )
+        elif op.name == "hyper_read":
+            self.emitter.line(f"{target}, post, mixing = self.{op['module']}({source})")
         elif axis in ("mixer", "memory"):
             made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
             weights = ["_"] if definition(op.name).gives_weights else []
@@ -242,6 +255,13 @@ class _Wiring:
         mixed, remembered = (self._use(operand) for operand in op.operands)
         target = next(name for name in ("hidden_states", mixed) if name not in self._live())
         self.emitter.line(f"{target} = self.{op['module']}({mixed}, {remembered})")
+        self.names[op.results[0].name] = target
+
+    def _write(self, op: Op) -> None:
+        """The weights are those of the last read: the sublayers of a layer write one after the other."""
+        streams, output = (self._use(operand) for operand in op.operands)
+        target = next(name for name in ("hidden_states", streams, output) if name not in self._live())
+        self.emitter.call(f"{target} = write_to_streams", [streams, output, "post", "mixing"])
         self.names[op.results[0].name] = target
 
     def _add(self, op: Op, index: int) -> None:

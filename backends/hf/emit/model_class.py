@@ -86,6 +86,9 @@ def _kept_in_float32(model: Model) -> list[str]:
         names.append("self_attn.router.weight")
     if any(gate["router_float32"] for gate in model.gates):
         names.append("depth_gate.router.proj")
+    graphs = (*model.templates.values(), model.graph)
+    streams = [op for graph in graphs for op in graph.ops if op.name in ("hyper_read", "close_streams")]
+    names += dict.fromkeys(op["module"] for op in streams if op.get("class") is not None)
     if any((op.get("attention_sinks") or {}).get("dtype") for op in model.mixers):
         names.append("sinks")
     names += dict.fromkeys(tensor.name for op in model.memories for tensor in kept_in_checkpoint(op))

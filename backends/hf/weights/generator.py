@@ -111,6 +111,12 @@ def draw(tensor: TensorPlan, start: int, stop: int, seed: int) -> memoryview:
             elements = _along(table, start, count)
         case "constant":
             elements = _filled(float(tensor.init.value), count, tensor.dtype)
+        case "eye":
+            rows, columns = np.divmod(np.arange(start, stop), tensor.shape[-1])
+            elements = encode((rows == columns).astype(np.float64), tensor.dtype)
+        case "one_hot":
+            place = int(tensor.init.value) % tensor.shape[-1]
+            elements = encode((np.arange(start, stop) == place).astype(np.float64), tensor.dtype)
         case _:
             assert_never(tensor.init.kind)
     return elements.view(np.uint8).data
