@@ -13,7 +13,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="eulerc-bench-") as modules:
         # Generated code, which transformers copies before it imports it, stays out of the user's own cache
         environment = {**os.environ, "HF_MODULES_CACHE": modules, "HF_HUB_OFFLINE": "1"}
-        for script in ("compiler.py", "models.py"):
+        for script in ("compiler.py", "models.py", "mixers.py"):
             subprocess.run([sys.executable, HERE / script], env=environment, check=True)
             print(flush=True)
 

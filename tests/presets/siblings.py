@@ -30,6 +30,9 @@ SIZES = {
     "experts": 8,
     "top_k": 2,
     "max_tokens": 3,
+    "latent_dim": 16,
+    "hidden": 24,
+    "chunk_size": 8,
 }
 """What every key of that name becomes."""
 
