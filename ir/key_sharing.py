@@ -14,6 +14,7 @@ from eulerc.ir.core import Op
 from eulerc.ir.definition import Handed, definition
 from eulerc.ir.fields import Choice, Field
 from eulerc.ir.gating import gate_of
+from eulerc.ir.slots import outside_first
 
 KV = Field(
     Choice(
@@ -83,12 +84,13 @@ def check_sources(layers: list[Op], report: Report) -> None:
     makers: dict[Handed, tuple[Op, Op]] = {}
     judged: set[str | None] = set()
     for layer in layers:
+        further = {id(op) for op in outside_first(layer)}
         for op in layer.walk():
             taken, made = (_keys(values) for values in (definition(op.name).takes(op), definition(op.name).offers(op)))
             if taken and taken not in makers and layer.symbol not in judged:
                 _report_missing(layer, op, list(makers.values()), report)
                 judged.add(layer.symbol)
-            if made and gate_of(layer) is None:
+            if made and gate_of(layer) is None and id(op) not in further:
                 makers.pop(made, None)
                 makers[made] = (layer, op)
 

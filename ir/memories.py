@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, RECURRENT_KINDS, grows, layer_kind
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Cost, Definition, LocalTensor, definition, is_mixer
 from eulerc.ir.fields import Choice, Field, Flag
-from eulerc.ir.numbers import CONV, HYBRID_KINDS, RECURRENT_KINDS, grows, layer_kind
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.tensors import Init
 

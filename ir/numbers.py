@@ -10,8 +10,9 @@ from typing import Any
 from attrs import evolve
 
 from eulerc.ir.attention_options import NESTED_NORMS
-from eulerc.ir.core import Module, Op, StateType, Symbol, Value
-from eulerc.ir.definition import definition, definitions, is_mixer
+from eulerc.ir.cache_kinds import HYBRID_KINDS, RECURRENT_KINDS, layer_kind
+from eulerc.ir.core import Module, Op, Symbol, Value
+from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
 from eulerc.ir.layering import LAYERED, layered, runs
 from eulerc.ir.ops.integrate import STEPPING
@@ -29,42 +30,34 @@ OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "m
 """Words for the norms outside the layers, by module, in the names of fields where the layers' own differ from them."""
 
 
-CONV = "conv"
-"""The kind of the state of a convolution over the sequence."""
-
-HYBRID_KINDS = {"full_attention": "hybrid", "sliding_attention": "hybrid_sliding"}
-"""The kinds of caches that hold keys and states in one layer, by the kind that holds the keys alone."""
-
-RECURRENT_KINDS = ("linear_attention", "conv")
-"""Cache kinds without a length."""
-
-
-def grows(state: StateType) -> bool:
-    """Whether a state has a place for every token, or for those of a window."""
-    return any(isinstance(extent, str) and extent.startswith("t") for extent in state.dims)
-
-
-def layer_kind(op: Op) -> str | None:
-    """The kind of cache, and of mask, that a mixer asks for, or an op that knows better; None for other ops.
-
-    A mixer without decode state of its own has the kind of the layer whose state it reads.
-    """
-    kind = definition(op.name).cache_kind
-    if kind is not None or not (is_mixer(op) or op.carries):
-        return kind
-    if op.carries and not any(map(grows, op.carries)):
-        return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
-    if op.get("indexer") is not None:
-        return "indexed_attention"
-    if op.get("window") is None:
-        return "full_attention"
-    return "chunked_attention" if op.get("window_mode") == "chunked" else "sliding_attention"
+def whole_layers(module: Module) -> list[Op]:
+    """The template of every layer that runs, in order."""
+    templates = {str(op.symbol): op for op in module.all("template")}
+    return [templates[name] for name, _ in runs(layered(module.one("graph")))]
 
 
 def schedule(module: Module) -> list[Op]:
-    """The template of every layer that runs, in order: what has a cache slot each."""
-    templates = {str(op.symbol): op for op in module.all("template")}
-    return [templates[name] for name, _ in runs(layered(module.one("graph")))]
+    """What has a cache slot each, in order: the template of every layer that runs, or its part if it has several."""
+    return [part for template in whole_layers(module) for part in slots_of(template)]
+
+
+def slots_of(template: Op) -> tuple[Op, ...]:
+    """The parts of a layer by cache slot: a mixer that says of no other is in the first, with all other ops."""
+    assert template.body is not None
+    last = max((op.get("slot", 0) for op in template.ops), default=0)
+    if not last:
+        return (template,)
+    parts = []
+    for number in range(last + 1):
+        ops = tuple(op for op in template.ops if op.get("slot", 0) == number)
+        name = Symbol(slot_name(str(template.symbol), number))
+        parts.append(evolve(template, symbol=name, body=evolve(template.body, ops=ops)))
+    return tuple(parts)
+
+
+def slot_name(name: str, number: int) -> str:
+    """What the part of a layer in a slot after its first is called; no template is called so."""
+    return f"{name}__slot{number}" if number else name
 
 
 def _scheduled(module: Module) -> dict[str, Op]:
@@ -79,7 +72,7 @@ def module_indices(module: Module) -> list[int]:
 
 def distinct_layers(module: Module) -> list[Op]:
     """The template of every module in `model.layers`."""
-    pairs = dict(zip(reversed(module_indices(module)), reversed(schedule(module)), strict=True))
+    pairs = dict(zip(reversed(module_indices(module)), reversed(whole_layers(module)), strict=True))
     return [pairs[number] for number in sorted(pairs)]
 
 
@@ -109,9 +102,13 @@ def _cache_kind(kinds: list[str]) -> str:
 
 
 def block_types(module: Module) -> list[str]:
-    """The layer class of every layer, by the name of its first template."""
+    """The layer class of every layer, by the name of its first template, and after it those of its further slots."""
     blocks = {str(template): op["block"] for op in module.all("layer") for template in op["templates"]}
-    return [blocks[str(template.symbol)] for template in schedule(module)]
+    return [
+        slot_name(blocks[str(template.symbol)], number)
+        for template in whole_layers(module)
+        for number, _ in enumerate(slots_of(template))
+    ]
 
 
 def stream_width(template: Op) -> int:

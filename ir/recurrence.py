@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import ClassVar
 
+from eulerc.ir.cache_kinds import CONV
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Definition, LocalTensor, definition
-from eulerc.ir.numbers import CONV
 from eulerc.ir.tensors import Init
 
 STEPS = "inverse_softplus time_step_min time_step_max"

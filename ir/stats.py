@@ -5,11 +5,12 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from eulerc.ir.cache_kinds import grows
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import Cost, definition
 from eulerc.ir.gating import gate_of, gone_through
 from eulerc.ir.layering import is_adaptive
-from eulerc.ir.numbers import STREAM_RANK, distinct_layers, grows, head_start, last_dim, schedule, tensor_plan
+from eulerc.ir.numbers import STREAM_RANK, distinct_layers, head_start, last_dim, schedule, tensor_plan, whole_layers
 from eulerc.ir.ops.rationale import RATIONALES
 from eulerc.ir.phases import phases_of, rationale_of
 from eulerc.ir.prediction import working_ops
@@ -30,7 +31,7 @@ def statistics(module: Module, seq_len: int | None = None) -> dict[str, Any]:
         "schema": 1,
         "model": spec["name"],
         "seq_len": int(length),
-        "layers": len(schedule(module)),
+        "layers": len(whole_layers(module)),
         "distinct_layers": len(distinct_layers(module)),
         "parameters": parameters(module),
         "weights": {"dtype": spec["dtype"], "bytes": weight_bytes(module)},

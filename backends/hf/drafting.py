@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eulerc.ir.cache_kinds import layer_kind
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import config_fields, layer_kind, own_field, schedule, shares_modules
+from eulerc.ir.numbers import config_fields, own_field, schedule, shares_modules, whole_layers
 from eulerc.ir.prediction import blocks_of, is_norm, predicting_template, prediction
 
 KINDS = ("full_attention", "sliding_attention")
@@ -27,7 +28,7 @@ def drafting_obstacle(module: Module) -> str | None:
 
 
 def _of_layers(module: Module, mtp: Op, template: Op) -> Iterator[str]:
-    layers = schedule(module)
+    layers = whole_layers(module)
     classes = {str(name): str(op.symbol) for op in module.all("layer") for name in op["templates"]}
     if classes[str(template.symbol)] != classes[str(layers[-1].symbol)]:
         yield "their layers are not of the last layer's class"
@@ -43,6 +44,8 @@ def _of_layers(module: Module, mtp: Op, template: Op) -> Iterator[str]:
         yield "layers hand on more than the stream"
     if shares_modules(module):
         yield "layers run several times with the same weights"
+    if len(schedule(module)) > len(layers):
+        yield "a layer has several cache slots"
     if any(op.get("hash_salt") is not None for op in template.ops):
         yield "their experts are chosen by token ids"
 

@@ -18,7 +18,7 @@ from eulerc.backends.hf.emit.facts import Model
 from eulerc.frontend.blocks import ENGINES
 from eulerc.ir.core import Module, Op
 from eulerc.ir.definition import definition, is_mixer
-from eulerc.ir.numbers import config_fields, module_indices, schedule
+from eulerc.ir.numbers import config_fields, module_indices, schedule, whole_layers
 from eulerc.ir.phases import phases_of
 from eulerc.layers import layers_text
 
@@ -229,7 +229,7 @@ def _worst(reasons: tuple[Reason, ...]) -> str:
 def _traits(module: Module) -> dict[str, tuple[int, ...]]:
     """The traits of the model in the order of `RULES`, each with its layers."""
     found: dict[str, list[int]] = {}
-    for index, template in enumerate(schedule(module)):
+    for index, template in enumerate(whole_layers(module)):
         for trait in dict.fromkeys(_template_traits(template)):
             found.setdefault(trait, []).append(index)
     repeated = Counter(module_indices(module))
@@ -289,7 +289,7 @@ SPLIT = ("mixer", "ffn")
 def _whole(module: Module, plan: tuple[str, ...]) -> Iterator[Reason]:
     """The mixers and feed-forward networks none of whose tensors is split."""
     found: dict[str, list[int]] = {}
-    for index, template in enumerate(schedule(module)):
+    for index, template in enumerate(whole_layers(module)):
         for op in template.ops:
             path = f"layers.*.{op.get('module')}."
             if op.name.partition(".")[0] in SPLIT and not any(rule.startswith(path) for rule in plan):

@@ -15,6 +15,7 @@ from eulerc.frontend import blocks, tree
 from eulerc.frontend.compose import Spec
 from eulerc.frontend.hint_rules import check_init, check_optimizer, start_of
 from eulerc.frontend.layout import Schedule, check_runs, repeated_layers, schedule_of
+from eulerc.frontend.mixer_branches import check_branches
 from eulerc.frontend.model_rules import check_embedding, check_head, check_logits, check_model, check_together, is_tied
 from eulerc.frontend.phases import Phases, check_phases, check_thoughts, check_views, phases_op, read_phases
 from eulerc.frontend.prediction import check_template, head_templates, prediction_of
@@ -137,6 +138,7 @@ def _checks_of_layers(
         lambda: check_sources(known, report),
         lambda: check_runs(laid, layers, context.head, report),
         lambda: check_slots(repeated_layers(laid, layers), report),
+        lambda: check_branches(laid, layers, context, report),
         lambda: check_per_layer(known, context, report),
         lambda: check_last_width(last_width, known, context, report),
     ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-
-from attrs import evolve
 
 from eulerc.frontend import tree
 from eulerc.frontend.branches import NAME
 from eulerc.frontend.schema import plain
-from eulerc.ir.context import UnreadError, Values
+from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import definition
-from eulerc.ir.numbers import HYBRID_KINDS, RECURRENT_KINDS, layer_kind
+from eulerc.ir.gating import gate_of
 from eulerc.ir.ops.branched import SELECTOR_FIELDS
+from eulerc.ir.slots import outside_first
+from eulerc.ir.span import Span
 
 if TYPE_CHECKING:
+    from eulerc.frontend.layout import Schedule
     from eulerc.frontend.templates import TemplateReader
 
 
@@ -44,9 +46,6 @@ def branched_mixer(reader: TemplateReader, node: tree.Mapping) -> Op | None:
     ops = tuple(branch for branch in branches if branch is not None)
     if len(ops) < len(branches) or selector is None:
         return None
-    _check_states(reader, ops)
-    _check_caches(reader, ops)
-    _check_numbers(reader, ops)
     return Op("mixer.branched", attributes=selector, body=Block(ops=ops), span=node.span)
 
 
@@ -116,62 +115,45 @@ def _check_top_k(reader: TemplateReader, values: Values, kind: str, top_k: int |
         )
 
 
-def _check_states(reader: TemplateReader, branches: tuple[Op, ...]) -> None:
-    """A layer's cache holds the keys and values of one attention, and the states of one other mixer."""
-    for recurrent, what in ((False, "attention"), (True, "recurrent mixer")):
-        of_kind = [branch for branch in branches if _is_recurrent(branch) is recurrent]
-        if len(of_kind) > 1:
-            reader.report.error(
-                "E0834",
-                f"branches {of_kind[0].symbol} and {of_kind[1].symbol} are both {what}s"
-                if recurrent
-                else f"branches {of_kind[0].symbol} and {of_kind[1].symbol} are both attention",
-                of_kind[1].span,
-                "the cache of a layer has one place for each kind",
-                secondary=((of_kind[0].span, "takes that place"),),
-                help="make one of the two a layer of its own",
+def check_branches(laid: Schedule, templates: list[Op | None], context: ModelContext, report: Report) -> None:
+    """What cannot be where layers have several slots in the cache; `templates` holds that of every layer, if sound."""
+    sound = {str(template.symbol): template for template in templates if template is not None}
+    with_slots = [template for template in sound.values() if outside_first(template)]
+    for where, what, why in _obstacles(laid, with_slots, context) if with_slots else ():
+        report.error(
+            "E0893",
+            f"{what} in a model whose layers have several cache slots",
+            where,
+            why,
+            secondary=((outside_first(with_slots[0])[0].span, "finds no room in the layer's first slot"),),
+            help="make the further mixers layers of their own, or take this out",
+        )
+    for template in with_slots:
+        _check_sharing(template, report)
+
+
+def _obstacles(laid: Schedule, with_slots: list[Op], context: ModelContext) -> Iterator[tuple[Span, str, str]]:
+    """Where, what and why."""
+    if laid.integrators:
+        yield laid.integrators[0].span, "an integrator", "every run of a layer has one slot"
+    repeated = [layer for layer in laid.distinct if laid.layers.count(layer) > 1]
+    if repeated and not laid.integrators:
+        yield repeated[0].span, "layers that run several times", "every run of a layer has one slot"
+    gate = next(filter(None, map(gate_of, with_slots)), None)
+    if gate is not None:
+        yield gate.span, "a gate on such a layer", "it knows the mask of one mixer"
+    if "per_layer" in context.embedding.spans:
+        yield context.embedding.where("per_layer"), "per-layer embeddings", "they are counted by slots"
+
+
+def _check_sharing(template: Op, report: Report) -> None:
+    """Keys are shared by the mixers in the first slot."""
+    for mixer in outside_first(template):
+        if definition(mixer.name).takes(mixer):
+            report.error(
+                "E0894",
+                "a mixer in a further cache slot takes keys and values of an earlier layer",
+                mixer.where("kv"),
+                f"{template.symbol} hands those on to the first of its mixers that attends",
+                help="write this branch first, or set kv to own",
             )
-
-
-def _check_caches(reader: TemplateReader, branches: tuple[Op, ...]) -> None:
-    """transformers has caches for keys and states in one layer where the keys are all kept, or those of a window."""
-    attending = [branch for branch in branches if not _is_recurrent(branch)]
-    for branch in attending if len(attending) < len(branches) else ():
-        kind = _kind(branch)
-        if kind not in HYBRID_KINDS:
-            in_chunks = kind == "chunked_attention"
-            reader.report.error(
-                "E0835",
-                f"branch {branch.symbol} {'attends within chunks' if in_chunks else 'has an indexer'} "
-                "beside a recurrent mixer",
-                branch.span,
-                "there is no cache for both in one layer",
-                help="use a window that moves, or none" if in_chunks else "take the indexer out",
-            )
-
-
-def _kind(branch: Op) -> str:
-    (mixer,) = branch.ops
-    return str(layer_kind(evolve(mixer, carries=definition(mixer.name).carries(mixer))))
-
-
-def _is_recurrent(branch: Op) -> bool:
-    return _kind(branch) in RECURRENT_KINDS
-
-
-def _check_numbers(reader: TemplateReader, branches: tuple[Op, ...]) -> None:
-    """A number of a layer stands in one config field, whichever of its mixers reads it."""
-    seen: dict[str, tuple[object, Op]] = {}
-    for branch in branches:
-        (mixer,) = branch.ops
-        for name, value in definition(mixer.name).config_fields(mixer).items():
-            known, first = seen.setdefault(name, (value, branch))
-            if known != value:
-                reader.report.error(
-                    "E0454",
-                    f"{name} is {known} in branch {first.symbol} and {value} in branch {branch.symbol}",
-                    branch.span,
-                    "one field of the config holds it for the layer",
-                    secondary=((first.span, f"{known} here"),),
-                    help=f"give both branches the same {name}",
-                )

@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 from eulerc.ir.core import Block, Module, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.layering import LAYERED, evaluations, layered
-from eulerc.ir.numbers import last_dim, module_indices, schedule, stream_width
+from eulerc.ir.numbers import last_dim, module_indices, stream_width, whole_layers
 from eulerc.ir.phases import phases_of
 from eulerc.ir.prediction import blocks_of, predicting_template
 from eulerc.ir.starting import model_init
@@ -89,7 +89,7 @@ def picture_of(module: Module) -> Picture:
     ops = [op for op in _without_dropout(graph.body).ops if op.name != "yield"]
     stacks = [index for index, op in enumerate(ops) if op.name in LAYERED]
     groups = _groups(module)
-    order = [str(template.symbol) for template in schedule(module)]
+    order = [str(template.symbol) for template in whole_layers(module)]
     depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
     phases = phases_of(module)
     about = " ".join(
@@ -99,7 +99,7 @@ def picture_of(module: Module) -> Picture:
         ]
     )
     kinds = tuple(_kind(index, group, depth, module) for index, group in enumerate(groups))
-    handed = links_of(schedule(module))
+    handed = links_of(whole_layers(module))
     return Picture(
         name=one_line(str(spec["name"])),
         about=one_line(about, 400),
@@ -121,7 +121,7 @@ def _names(group: Sequence[Op]) -> list[str]:
 def _groups(module: Module) -> list[list[Op]]:
     """The templates in use, equal ones together, in the order of the schedule."""
     last = predicting_template(module)
-    used = [*schedule(module), *([] if last is None else [last])]
+    used = [*whole_layers(module), *([] if last is None else [last])]
     templates = list({str(op.symbol): op for op in used}.values())
     groups = _grouped(templates, lambda template: _text(template, numbers=True))
     return groups if len(groups) <= MANY else _grouped(templates, lambda template: _text(template, numbers=False))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from eulerc.ir.cache_kinds import grows
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType, TensorType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, definition, is_mixer, register
 from eulerc.ir.fields import Choice, Field, Flag, Number
 from eulerc.ir.gating import GATE, gate_of
-from eulerc.ir.numbers import grows
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.span import Span
 from eulerc.ir.tensors import Init

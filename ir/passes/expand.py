@@ -24,6 +24,7 @@ from eulerc.ir.ops.hyper_connection import hyper_of
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.ops.wiring import BEFORE, shares_norm
 from eulerc.ir.phases import rationale_of
+from eulerc.ir.slots import assigned
 
 WORDS = {"mixer": "attention", "ffn": "feedforward", "residual": "residual"}
 """What the library calls the parts of a layer, in the names of modules and config fields."""
@@ -214,10 +215,11 @@ class _Layer:
     def _mixers(self, builder: GraphBuilder, states: Value, branched: Op) -> Value:
         """Several mixers on the same states, weighed by a gate or added in the order written."""
         outputs = []
-        for branch in branched.ops:
-            (mixer,) = branch.ops
+        mixers = [mixer for branch in branched.ops for mixer in branch.ops]
+        for branch, mixer, number in zip(branched.ops, mixers, assigned(mixers), strict=True):
             module = f"{branch.symbol}_{definition(mixer.name).module_name}"
-            outputs.append(builder.add(mixer, (states,), str(branch.symbol), module=module))
+            slot = {"slot": number} if number else {}
+            outputs.append(builder.add(mixer, (states,), str(branch.symbol), module=module, **slot))
         if branched["selector"] != "sum":
             gate = Op("select", attributes={"branches": len(outputs), "top_k": branched["top_k"]})
             return builder.add(gate, (states, *outputs), "mixed", module="selector")

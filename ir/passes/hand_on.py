@@ -16,7 +16,8 @@ from eulerc.ir.gating import gate_of
 def hand_on(module: Module) -> Module:
     """The module with `hands_on` set where an op makes what some layer takes.
 
-    What is made of some of the tokens, in a gated layer, is taken by nobody.
+    What is made of some of the tokens, in a gated layer, is taken by nobody, and so is what mixers make that have a
+    cache slot behind the layer's first.
     """
     inner = [op for template in module.all("template") for op in template.ops]
     taken = {value for op in inner for value in definition(op.name).takes(op)}
@@ -30,7 +31,9 @@ def _marked(template: Op, taken: set[Handed]) -> Op:
     assert template.body is not None
     if gate_of(template) is not None:
         return template
-    ops = tuple(
-        op.replacing(hands_on=True) if taken.intersection(definition(op.name).offers(op)) else op for op in template.ops
-    )
+    ops = tuple(op.replacing(hands_on=True) if _is_taken(op, taken) else op for op in template.ops)
     return evolve(template, body=Block(template.body.arguments, ops))
+
+
+def _is_taken(op: Op, taken: set[Handed]) -> bool:
+    return not op.get("slot") and bool(taken.intersection(definition(op.name).offers(op)))

@@ -13,10 +13,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from eulerc.ir.cache_kinds import layer_kind
 from eulerc.ir.core import Block, Module, Op, Symbol
 from eulerc.ir.definition import ClassBinding, definition
 from eulerc.ir.naming import camel, class_prefix
-from eulerc.ir.numbers import config_fields, layer_kind
+from eulerc.ir.numbers import config_fields
 
 
 def plan(module: Module) -> Module:
@@ -196,9 +197,8 @@ def _wiring(template: Op) -> str:
     for op in template.ops:
         operands = [operand.name for operand in op.operands]
         kind = layer_kind(op) if op.get("window", "absent") == "absent" else None
-        rows.append(
-            (op.name, str(op.get("class")), op.get("module"), op.get("config"), bool(op.get("round")), operands, kind)
-        )
+        named = (op.get("module"), op.get("config"), op.get("slot", 0))
+        rows.append((op.name, str(op.get("class")), *named, bool(op.get("round")), operands, kind))
     return _text(rows)
 
 

@@ -11,6 +11,7 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
+from eulerc.ir.cache_kinds import HYBRID_KINDS, grows, layer_kind
 from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
@@ -19,13 +20,10 @@ from eulerc.ir.layering import is_adaptive, layered
 from eulerc.ir.memories import first_state, is_memory
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
-    HYBRID_KINDS,
     block_types,
     changes_width,
     config_fields,
     distinct_layers,
-    grows,
-    layer_kind,
     layer_types,
     module_indices,
     schedule,
@@ -333,13 +331,19 @@ class Model:
     @cached_property
     def has_block_types(self) -> bool:
         """A model lists its blocks where they are of several classes, or tell its ropes apart."""
-        return len(self.layers) > 1 or (len(self.ropes) > 1 and not set(self.rope_labels) <= set(self.kinds))
+        several = len(self.layers) > 1 or self.several_slots
+        return several or (len(self.ropes) > 1 and not set(self.rope_labels) <= set(self.kinds))
+
+    @cached_property
+    def several_slots(self) -> bool:
+        """Whether some layer has several cache slots."""
+        return any(op.get("slot") for template in self.templates.values() for op in template.ops)
 
     @cached_property
     def layer_classes(self) -> dict[str, str]:
         """The layer class of every block type."""
         classes = {str(template): str(op.symbol) for op in self.layers for template in op["templates"]}
-        return {name: classes[name] for name in dict.fromkeys(self.blocks)}
+        return {name: classes[name] for name in dict.fromkeys(self.blocks) if name in classes}
 
     @cached_property
     def mixers(self) -> list[Op]:

@@ -51,7 +51,7 @@ MODEL_IMPORTS = (
     "from transformers.generation.candidate_generator import CandidateGenerator",
     "from transformers.masking_utils import create_causal_mask, create_sliding_window_causal_mask",
     "from transformers.masking_utils import create_chunked_causal_mask, create_recurrent_attention_mask",
-    "from collections.abc import Callable, Iterable",
+    "from collections.abc import Callable, Iterable, Sequence",
     "from itertools import islice",
     "from transformers.modeling_layers import GenericForQuestionAnswering, GenericForSequenceClassification",
     "from transformers.modeling_layers import GenericForTokenClassification, GradientCheckpointingLayer",
@@ -140,7 +140,7 @@ def _modeling(model: Model, config: str | None, exported: tuple[str, ...], relat
     ]
     auxiliary = [item.text for item in linked.definitions if item.name in behind or item.name.endswith("_scores")]
     layers = [layer_class(model, layer) for layer in model.layers]
-    table = [model_class.layer_table(model)] if len(model.layers) > 1 else []
+    table = [model_class.layer_table(model)] if len(model.layers) > 1 or model.several_slots else []
     table += [layer_masks(model)] if model.masks_differ else []
     frame = [model_class.pretrained_class(model), model_class.model_class(model), *prediction_classes(model)]
     phased = link([*phase_requests(model), *rationale_requests(model)], COMPONENTS)

@@ -12,11 +12,11 @@ from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model, parameters_of
 from eulerc.backends.hf.emit.graph_ops import norm_arguments
+from eulerc.ir.cache_kinds import RECURRENT_KINDS, layer_kind
 from eulerc.ir.core import Block, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.memories import is_memory
-from eulerc.ir.numbers import RECURRENT_KINDS, layer_kind
 
 OUTPUT_NAMES = {"mixer": "attn_output", "ffn": "feed_forward_output", "memory": "memory_output"}
 
@@ -66,7 +66,8 @@ def _submodules(model: Model, template: Op) -> list[str]:
         if definition(op.name).axis == "norm":
             arguments = norm_arguments(op, model)
         else:
-            arguments = "config" if "layer_idx" in dropped(model, classes[op["class"]]) else "config, layer_idx"
+            slot = f"layer_idx + {op['slot']}" if op.get("slot") else "layer_idx"
+            arguments = "config" if "layer_idx" in dropped(model, classes[op["class"]]) else f"config, {slot}"
             arguments += _place(op)
         lines.append(f"self.{op['module']} = {op['class']}({arguments})")
     return lines
@@ -89,7 +90,9 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool, cac
         *(["per_layer_input: torch.Tensor"] if model.per_layer else []),
         *(f"{value}: torch.Tensor | None = None" for value in handed),
         *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
+        *_more_embeddings(model),
         "attention_mask: torch.Tensor | None = None",
+        *_more_masks(model),
         *(["padding_mask: torch.Tensor | None = None"] if model.hybrid else []),
         *(["past_key_values: Cache | None = None"] if caches else []),
         *(["cache_slot: int = 0"] if model.shares_modules else []),
@@ -101,6 +104,18 @@ def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool, cac
         for parameter in parameters:
             emitter.line(f"{parameter},")
     emitter.line(f") -> {f'tuple[{result}]' if handed else result}:")
+
+
+def _more_embeddings(model: Model) -> list[str]:
+    """The parameter for the rotary tables of mixers in further cache slots, where there are several."""
+    tables = ["more_embeddings: Sequence[tuple[torch.Tensor, torch.Tensor] | None] = ()"]
+    return tables if model.several_slots and len(model.ropes) > 1 else []
+
+
+def _more_masks(model: Model) -> list[str]:
+    """The parameter for the masks of mixers in further cache slots, where there are several."""
+    masks = ["more_masks: Sequence[torch.Tensor | None] = ()"]
+    return masks if model.several_slots and model.has_layer_types and not model.timeless else []
 
 
 def _forward(emitter: Emitter, model: Model, template: Op) -> None:
@@ -237,9 +252,16 @@ class _Wiring:
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""
-        other = {"attention_mask": "padding_mask"} if self._reads_padding(op) else {}
+        other = self._of_slot(op) | ({"attention_mask": "padding_mask"} if self._reads_padding(op) else {})
         asked = (f"{name}={other.get(name, name)}" for name in _asked(self.model, op))
         return [f"hidden_states={source}", *asked, "**kwargs"]
+
+    def _of_slot(self, op: Op) -> dict[str, str]:
+        """What a mixer in a further slot reads in place of what is for the first."""
+        more = [*_more_embeddings(self.model), *_more_masks(self.model)] if op.get("slot") else []
+        names = (parameter.partition(":")[0] for parameter in more)
+        replaced = {"more_masks": "attention_mask", "more_embeddings": "position_embeddings"}
+        return {replaced[name]: f"{name}[{op['slot'] - 1}]" for name in names}
 
     def _reads_padding(self, op: Op) -> bool:
         """Whether a mixer reads the mask of padding in a model whose layers get two masks."""

@@ -211,7 +211,7 @@ def _rotary(emitter: Emitter, model: Model) -> None:
 
 
 def _layers(emitter: Emitter, model: Model) -> None:
-    if len(model.layers) > 1:
+    if len(model.layers) > 1 or model.several_slots:
         choice = f"{model.prefix.upper()}_LAYERS[config.block_types[layer_idx]]"
     else:
         choice = str(model.layers[0].symbol)
@@ -221,6 +221,13 @@ def _layers(emitter: Emitter, model: Model) -> None:
         emitter.line("# A module that runs several times has the sizes of its first run")
         emitter.line("modules = range(max(config.module_indices) + 1)")
         emitter.line("first_runs = [config.module_indices.index(module_idx) for module_idx in modules]")
+    if model.several_slots:
+        which = "first_slots"
+        table = f"{model.prefix.upper()}_LAYERS"
+        emitter.line("# A layer with several mixers may have several slots in the cache; its block stands at the first")
+        emitter.line(f"first_slots = [slot for slot, block in enumerate(config.block_types) if block in {table}]")
+        emitter.line("slots_behind = [*first_slots[1:], config.num_hidden_layers]")
+        emitter.line("self.layer_slots = [range(*slots) for slots in zip(first_slots, slots_behind, strict=True)]")
     flat = f"[{choice}(config, layer_idx) for layer_idx in {which}]"
     whole = f"self.layers = nn.ModuleList({flat})"
     if len(whole) <= WIDTH - 8:
@@ -336,7 +343,9 @@ def _loop(emitter: Emitter, model: Model) -> None:
         _pieces(emitter, model, labels)
         return
     header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
-    if model.shares_modules:
+    if model.several_slots:
+        header = "for (layer_idx, *more_slots), decoder_layer in zip(self.layer_slots, self.layers, strict=True):"
+    elif model.shares_modules:
         header = "for layer_idx, module_idx in enumerate(self.config.module_indices):"
     elif (
         (model.has_layer_types and not model.timeless)
@@ -364,18 +373,13 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
         for name, place in places.items():
             emitter.line(f"{name}," if place is None else f"{name}.get({place}),")
         if labels is not None:
-            emitter.line(f"position_embeddings=position_embeddings.get(self.config.{labels}[layer_idx]),")
+            label = f"position_embeddings.get(self.config.{labels}"
+            emitter.line(f"position_embeddings={label}[layer_idx]),")
+            if model.several_slots:
+                emitter.line(f"more_embeddings=[{label}[slot]) for slot in more_slots],")
         elif model.ropes:
             emitter.line("position_embeddings=position_embeddings,")
-        mask = "causal_mask"
-        if model.has_layer_types:
-            label = f"self.{'mask_labels' if model.masks_differ else 'config.layer_types'}[layer_idx]"
-            # A layer without a mixer reads no mask
-            mask += f"_mapping.get({label})" if model.unmixed else f"_mapping[{label}]"
-        mask = 'causal_mask_mapping["linear_attention"]' if model.timeless else mask
-        emitter.line(f"attention_mask={mask},")
-        if model.hybrid:
-            emitter.line('padding_mask=causal_mask_mapping["linear_attention"],')
+        _masks_of_call(emitter, model)
         emitter.line("position_ids=position_ids,")
         emitter.line("past_key_values=past_key_values,")
         if model.shares_modules:
@@ -384,6 +388,21 @@ def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> Non
             emitter.line("input_ids=input_ids,")
         emitter.line("**kwargs,")
     emitter.line(")")
+
+
+def _masks_of_call(emitter: Emitter, model: Model) -> None:
+    mask = "causal_mask"
+    labels = f"self.{'mask_labels' if model.masks_differ else 'config.layer_types'}"
+    if model.timeless:
+        mask = 'causal_mask_mapping["linear_attention"]'
+    elif model.has_layer_types:
+        # A layer without a mixer reads no mask
+        mask += f"_mapping.get({labels}[layer_idx])" if model.unmixed else f"_mapping[{labels}[layer_idx]]"
+    emitter.line(f"attention_mask={mask},")
+    if model.several_slots and model.has_layer_types and not model.timeless:
+        emitter.line(f"more_masks=[causal_mask_mapping[{labels}[slot]] for slot in more_slots],")
+    if model.hybrid:
+        emitter.line('padding_mask=causal_mask_mapping["linear_attention"],')
 
 
 def _places(emitter: Emitter, model: Model) -> dict[str, str | None]:

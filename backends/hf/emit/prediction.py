@@ -9,8 +9,8 @@ from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
 from eulerc.backends.hf.emit.graph_ops import embedding_width, norm_arguments
 from eulerc.backends.hf.emit.masks import MASK_FUNCTIONS
+from eulerc.ir.cache_kinds import layer_kind
 from eulerc.ir.core import Op
-from eulerc.ir.numbers import layer_kind
 from eulerc.ir.prediction import blocks_of, is_norm, predicting_template
 
 

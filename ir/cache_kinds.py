@@ -1,0 +1,37 @@
+"""The kinds of caches that transformers has for a layer, and which of them a mixer asks for."""
+
+from __future__ import annotations
+
+from eulerc.ir.core import Op, StateType
+from eulerc.ir.definition import definition, is_mixer
+
+CONV = "conv"
+"""The kind of the state of a convolution over the sequence."""
+
+HYBRID_KINDS = {"full_attention": "hybrid", "sliding_attention": "hybrid_sliding"}
+"""The kinds of caches that hold keys and states in one layer, by the kind that holds the keys alone."""
+
+RECURRENT_KINDS = ("linear_attention", "conv")
+"""Cache kinds without a length."""
+
+
+def grows(state: StateType) -> bool:
+    """Whether a state has a place for every token, or for those of a window."""
+    return any(isinstance(extent, str) and extent.startswith("t") for extent in state.dims)
+
+
+def layer_kind(op: Op) -> str | None:
+    """The kind of cache, and of mask, that a mixer asks for, or an op that knows better; None for other ops.
+
+    A mixer without decode state of its own has the kind of the layer whose state it reads.
+    """
+    kind = definition(op.name).cache_kind
+    if kind is not None or not (is_mixer(op) or op.carries):
+        return kind
+    if op.carries and not any(map(grows, op.carries)):
+        return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
+    if op.get("indexer") is not None:
+        return "indexed_attention"
+    if op.get("window") is None:
+        return "full_attention"
+    return "chunked_attention" if op.get("window_mode") == "chunked" else "sliding_attention"
