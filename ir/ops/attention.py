@@ -327,6 +327,7 @@ KNOWN = (
         "v_head_dim",
         "attention_sinks",
         "hands_on",
+        "slot",
         "module",
         "class",
     }

@@ -17,7 +17,7 @@ from eulerc.backends.hf.build import Options, with_options
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
 from eulerc.ir.memories import is_memory
-from eulerc.ir.numbers import schedule, tensor_plan
+from eulerc.ir.numbers import tensor_plan, whole_layers
 from eulerc.ir.stats import executed_flops, kv_bytes, state_bytes, statistics
 
 NAMES = tuple(VARIANTS)
@@ -171,7 +171,7 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     _, module = read(VARIANTS[name])
     length = 30
     seen = torch.eye(length, dtype=torch.bool)[-1]
-    for template in reversed(schedule(module)):
+    for template in reversed(whole_layers(module)):
         masks = [visible(op, length) for op in template.ops if is_mixer(op) or is_memory(op)]
         reached = [(seen[:, None] & mask).any(dim=0) for mask in masks]
         seen = torch.stack([seen, *reached]).any(dim=0)

@@ -66,8 +66,8 @@ VARIANTS: dict[str, str] = {
     ),
     "shared_side_by_side": spec(
         "shared_side_by_side",
-        block(branched(one=attention(), two=attention("window: 5"), state=MAMBA2), name="making")
-        + block(branched(one=attention("kv: shared"), two=attention("window: 4"), state=RETNET), name="both")
+        block(branched(one=attention(), two=attention("window: 5")), name="making")
+        + block(branched(one=attention("kv: shared"), two=attention("window: 4, n_kv_heads: 2")), name="both")
         + block("kv: shared", name="taking")
         + block("n_kv_heads: 2", name="ahead"),
         "  - {pattern: [making, both, taking]}",

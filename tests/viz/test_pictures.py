@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 
 from eulerc.api import lint
 from eulerc.ir.core import Block, Module, Op, TensorType, Value
-from eulerc.ir.numbers import schedule
+from eulerc.ir.numbers import whole_layers
 from eulerc.ir.prediction import predicting_template
 from eulerc.presets.catalogue import catalogue
 from eulerc.viz.links import Link
@@ -83,7 +83,7 @@ def test_texts_stay_on_the_canvas_and_apart(name: str) -> None:
 def test_strip_has_a_cell_for_every_layer_and_every_distinct_block_a_card(name: str) -> None:
     module = module_of(name)
     titles = [element.text or "" for element in drawn(module).iter(f"{SVG}title")]
-    layers = schedule(module)
+    layers = whole_layers(module)
     assert [title for title in titles if title.startswith("layer ")] == [
         title for index in range(len(layers)) for title in titles if title.startswith(f"layer {index}:")
     ]
