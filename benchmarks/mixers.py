@@ -1,4 +1,4 @@
-"""Recurrent mixers in chunks beside the library's torch paths: forward passes and training steps of long sequences."""
+"""Recurrent mixers in chunks beside the library's torch paths: forward and backward over long sequences."""
 
 from __future__ import annotations
 
@@ -20,43 +20,88 @@ from models import compared
 from eulerc.api import build
 
 HEADER = ("mixer", "work", "wall ms", "wall ratio", "CPU ms", "CPU ratio", "95 % interval")
-WORKS = ("forward", "training step")
 WIDTH, VOCABULARY, LAYERS = 512, 512, 2
 
 
 @frozen
 class Mixer:
-    """A mixer as a template has it, and the library's model of layers that have the same."""
+    """A mixer as a template has it, and the library's model of layers that have the same.
+
+    `module` is its name in our layers, `theirs` the path of the library's in the model.
+    """
 
     name: str
     mixer: dict[str, Any]
+    module: str
     model: str
+    theirs: str
     sizes: dict[str, Any]
     ffn: dict[str, Any] = field(factory=lambda: {"type": "none"})
     positional: str = "none"
 
 
+FEED_FORWARD: dict[str, Any] = {"type": "gated_mlp", "intermediate_size": 1408}
 STATES: dict[str, Any] = {"residual_in_fp32": False, "num_hidden_layers": LAYERS}
 
 MIXERS = (
     Mixer(
         "mamba",
         {"type": "mamba", "mamba": {"variant": "mamba1", "d_state": 16}},
+        "mamba",
         "MambaForCausalLM",
+        "backbone.layers.0.mixer",
         {**STATES, "state_size": 16},
     ),
     Mixer(
         "mamba2",
         {"type": "mamba", "mamba": {"d_state": 64, "head_dim": 64, "chunk_size": 256}},
+        "mamba",
         "Mamba2ForCausalLM",
+        "backbone.layers.0.mixer",
         {**STATES, "state_size": 64, "head_dim": 64, "num_heads": 16, "n_groups": 1, "chunk_size": 256},
+    ),
+    Mixer(
+        "gated_delta_net",
+        {"type": "gated_delta_net", "gated_delta_net": {"n_heads": 4, "n_v_heads": 8, "head_dim": 64}},
+        "linear_attn",
+        "Qwen3NextForCausalLM",
+        "model.layers.0.linear_attn",
+        {
+            "num_hidden_layers": LAYERS,
+            "layer_types": ["linear_attention"] * LAYERS,
+            "mlp_only_layers": list(range(LAYERS)),
+            "intermediate_size": 1408,
+            "linear_num_key_heads": 4,
+            "linear_num_value_heads": 8,
+            "linear_key_head_dim": 64,
+            "linear_value_head_dim": 64,
+        },
+        ffn=FEED_FORWARD,
+    ),
+    Mixer(
+        "kda",
+        {"type": "kda", "kda": {"n_heads": 8, "head_dim": 64}},
+        "linear_attn",
+        "KimiLinearForCausalLM",
+        "model.layers.0.self_attn",
+        {
+            "num_hidden_layers": LAYERS,
+            "layer_types": ["linear_attention"] * LAYERS,
+            "mlp_layer_types": ["dense"] * LAYERS,
+            "intermediate_size": 1408,
+            "linear_num_heads": 8,
+            "linear_head_dim": 64,
+        },
+        ffn=FEED_FORWARD,
     ),
     Mixer(
         "mlstm",
         {"type": "mlstm", "mlstm": {"chunk_size": 64}},
+        "mlstm",
         "xLSTMForCausalLM",
+        "backbone.blocks.0.mlstm_layer",
         {"num_hidden_layers": LAYERS, "num_heads": 8, "chunk_size": 64, "ffn_round_up_to_multiple_of": 64},
-        ffn={"type": "gated_mlp", "intermediate_size": 1408},
+        ffn=FEED_FORWARD,
     ),
 )
 
@@ -96,28 +141,31 @@ def both(mixer: Mixer, directory: Path) -> tuple[Any, Any]:
     return ours, theirs
 
 
-@torch.no_grad()
-def forward(model: Any, ids: torch.Tensor) -> None:
-    model(ids, use_cache=False)
+def modules(mixer: Mixer, directory: Path) -> tuple[Callable[[torch.Tensor], Any], Callable[[torch.Tensor], Any]]:
+    """The mixers of the first layers of both models, as functions of states (1, length, width)."""
+    ours, theirs = both(mixer, directory)
+    own = ours.model.layers[0].get_submodule(mixer.module)
+    other = theirs.get_submodule(mixer.theirs)
+    return lambda states: own(states, None), other
 
 
-def train(model: Any, ids: torch.Tensor) -> None:
-    """Forward with loss, and backward."""
-    model(ids, labels=ids, use_cache=False).loss.backward()
-    model.zero_grad()
+def forward(mixer: Callable[[torch.Tensor], Any], states: torch.Tensor) -> None:
+    with torch.no_grad():
+        mixer(states)
 
 
-def task(work: str, model: Any, ids: torch.Tensor) -> Callable[[], object]:
-    model.train(work != "forward")
-    return partial(forward if work == "forward" else train, model, ids)
+def train(mixer: Callable[[torch.Tensor], Any], states: torch.Tensor) -> None:
+    """Forward, and backward from the sum of the output."""
+    output = mixer(states)
+    (output[0] if isinstance(output, tuple) else output).sum().backward()
 
 
 def rows(mixer: Mixer, length: int, rounds: int, directory: Path) -> Iterator[list[str]]:
     """One row for each kind of work."""
-    ours, theirs = both(mixer, directory)
-    ids = torch.randint(0, VOCABULARY, (1, length), generator=torch.Generator().manual_seed(1))
-    for work in WORKS:
-        left, right = side_by_side(task(work, ours, ids), task(work, theirs, ids), rounds, warm_up=1)
+    states = torch.randn(1, length, WIDTH, generator=torch.Generator().manual_seed(1))
+    ours, theirs = modules(mixer, directory)
+    for work, call in (("forward", forward), ("forward and backward", train)):
+        left, right = side_by_side(partial(call, ours, states), partial(call, theirs, states), rounds, warm_up=1)
         yield [mixer.name, work, *compared(left, right)]
 
 
@@ -136,7 +184,7 @@ def main() -> None:
             for row in rows(mixer, chosen.length, chosen.rounds, Path(parent) / mixer.name):
                 print(*row, sep="  ", file=sys.stderr, flush=True)
                 found.append(row)
-    print(f"{LAYERS} layers of width {WIDTH}, (1, {chosen.length}) tokens, medians of {chosen.rounds} rounds\n")
+    print(f"width {WIDTH}, (1, {chosen.length}) tokens in float32, one thread, medians of {chosen.rounds} rounds\n")
     print(table(HEADER, found))
 
 
