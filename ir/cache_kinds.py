@@ -8,11 +8,17 @@ from eulerc.ir.definition import definition, is_mixer
 CONV = "conv"
 """The kind of the state of a convolution over the sequence."""
 
-HYBRID_KINDS = {"full_attention": "hybrid", "sliding_attention": "hybrid_sliding"}
+HYBRID = "hybrid"
+"""The kind that holds states and what grows with the sequence in one layer."""
+
+HYBRID_KINDS = {"full_attention": HYBRID, "sliding_attention": "hybrid_sliding"}
 """The kinds of caches that hold keys and states in one layer, by the kind that holds the keys alone."""
 
 RECURRENT_KINDS = ("linear_attention", "conv")
 """Cache kinds without a length."""
+
+PADDING_KINDS = (*RECURRENT_KINDS, HYBRID)
+"""What mixers ask for that read which tokens are padding, and not what each may attend to."""
 
 
 def grows(state: StateType) -> bool:
@@ -28,8 +34,11 @@ def layer_kind(op: Op) -> str | None:
     kind = definition(op.name).cache_kind
     if kind is not None or not (is_mixer(op) or op.carries):
         return kind
-    if op.carries and not any(map(grows, op.carries)):
+    growing = [grows(state) for state in op.carries]
+    if growing and not any(growing):
         return "conv" if all(state.kind == CONV for state in op.carries) else "linear_attention"
+    if not all(growing):
+        return HYBRID
     if op.get("indexer") is not None:
         return "indexed_attention"
     if op.get("window") is None:

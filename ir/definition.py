@@ -104,7 +104,8 @@ class Definition:
     of YAML that set them, where those are called something else. A `portable` op is ordinary code of the model's own
     forward pass, which no engine replaces; other ops say in `traits` what an engine has to know. Ops that `may_take`
     values of earlier layers, by these names, say in `takes` which they do. `cache_kind` is the kind of cache that a
-    layer with such an op needs, whatever else is in it.
+    layer with such an op needs, whatever else is in it. `in_float32` names the parts of its module that stay in float32
+    in a model of any dtype.
     """
 
     name: ClassVar[str]
@@ -123,6 +124,7 @@ class Definition:
     gives_weights: ClassVar[bool] = True
     may_take: ClassVar[tuple[str, ...]] = ()
     cache_kind: ClassVar[str | None] = None
+    in_float32: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}

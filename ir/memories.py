@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, RECURRENT_KINDS, grows, layer_kind
+from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, PADDING_KINDS, grows, layer_kind
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import Cost, Definition, LocalTensor, definition, is_mixer
@@ -174,7 +174,7 @@ def _without_place(mixer: Op) -> Iterator[tuple[str, Any]]:
             continue
         carried = Op(op.name, attributes=op.attributes, carries=kind.carries(op))
         cache = layer_kind(carried)
-        if cache in (None, *RECURRENT_KINDS, *HYBRID_KINDS):
+        if cache in (None, *PADDING_KINDS, *HYBRID_KINDS):
             continue
         key = "indexer" if cache == "indexed_attention" else "window_mode"
         yield "has an indexer" if key == "indexer" else "stays within chunks", op.where(key)

@@ -10,7 +10,7 @@ from typing import Any
 from attrs import evolve
 
 from eulerc.ir.attention_options import NESTED_NORMS
-from eulerc.ir.cache_kinds import HYBRID_KINDS, RECURRENT_KINDS, layer_kind
+from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, RECURRENT_KINDS, layer_kind
 from eulerc.ir.core import Module, Op, Symbol, Value
 from eulerc.ir.definition import definition, definitions
 from eulerc.ir.fields import Number
@@ -93,6 +93,8 @@ def layer_types(module: Module) -> list[str]:
 
 def _cache_kind(kinds: list[str]) -> str:
     """The cache of a layer whose mixers ask for these kinds: one for keys, one for states, both or none."""
+    if HYBRID in kinds:
+        return HYBRID
     attending = [kind for kind in kinds if kind not in RECURRENT_KINDS]
     if attending and len(attending) < len(kinds):
         return HYBRID_KINDS[attending[0]]

@@ -442,7 +442,3 @@ TOP_LEVEL: dict[str, str] = {
 }
 
 REQUIRED_TOP_LEVEL = ("schema_version", "model", "layer_templates", "layer_schedule")
-
-LATER_TYPES: dict[str, tuple[str, ...]] = {
-    "mixer": ("hyena",),
-}

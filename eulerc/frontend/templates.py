@@ -388,15 +388,6 @@ class TemplateReader:
         if isinstance(name, str) and name in kinds:
             return kinds[name]
         span = entry.value.span if entry is not None else node.span
-        if name in blocks.LATER_TYPES.get(axis, ()):
-            self.report.error(
-                "E0204",
-                f"{axis} type {name} is not in this version of the language",
-                span,
-                "not compiled yet",
-                help=f"there are {', '.join(kinds)}",
-            )
-            return None
         if self.context.lacks_extensions:
             return None
         suggestion = closest(str(name), kinds)

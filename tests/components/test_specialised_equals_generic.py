@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers.cache_utils import Cache, DynamicIndexedLayer, LinearAttentionLayer
+from transformers.cache_utils import Cache, DynamicIndexedLayer, LinearAttentionAndFullAttentionLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
@@ -24,7 +24,7 @@ from eulerc.backends.hf.components.xielu import XIELU
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
 from eulerc.backends.hf.link import Request, link
 from eulerc.backends.hf.specialise import PRESENT
-from tests.components.cases import CASES
+from tests.components.cases import CASES, WITHIN
 from tests.components.cases.building import NORMS, Case, Facts, square_mask
 from tests.components.harness import component_config, fill_slots, hidden_states, perturb
 
@@ -46,9 +46,6 @@ LINKED = (
     ("rms_norm_gated", "RMSNormBeforeGate", {"groups": 2}),
 )
 """Those that fill slots, and those that stand in layers only, with their sizes."""
-
-WITHIN = {"HeadNorm", "BiaslessHeadNorm", "InputGate", "ForgetGate"}
-"""Classes that are tried within one that has them."""
 
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 
@@ -252,7 +249,7 @@ def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
     mask = inputs.get("attention_mask")
     is_recurrent = mask is not None and mask.dim() == 2
-    layers = [LinearAttentionLayer(STATES) if is_recurrent else DynamicIndexedLayer() for _ in range(2)]
+    layers = [LinearAttentionAndFullAttentionLayer(STATES) if is_recurrent else DynamicIndexedLayer() for _ in range(2)]
     cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
     written = torch.tensor([getattr(layer, "is_initialized", False) or holds_states(layer) for layer in layers])

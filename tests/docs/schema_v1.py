@@ -45,7 +45,7 @@ NEEDS: dict[str, dict[str, Any]] = {
 NAMES = ("architectures", "auto_map", "model_type")
 TOKENIZER = ("tokenizer", "special_tokens", "vocab", "merges")
 EXTENSIONS = ("experimental", "future", "vendor")
-LATER = {"E0202", "E0203", "E0204", "E0205", "E0503"}
+LATER = {"E0202", "E0203", "E0205", "E0503"}
 """How a key is refused that the compiler does not know yet."""
 
 

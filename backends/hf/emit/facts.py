@@ -11,7 +11,7 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
-from eulerc.ir.cache_kinds import HYBRID_KINDS, grows, layer_kind
+from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, grows, layer_kind
 from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
@@ -286,9 +286,11 @@ class Model:
         return found
 
     @cached_property
-    def unmixed(self) -> bool:
-        """Whether some layers have no mixer, and so no mask."""
-        return "moe" in self.kinds
+    def unmasked(self) -> list[str]:
+        """The kinds of layers that read no mask of attention: without a mixer, or with one that keeps its inputs."""
+        attends = any(is_mixer(op) and layer_kind(op) in HYBRID_KINDS for op in self.mixers)
+        found = {"moe"} if attends else {"moe", HYBRID}
+        return sorted(found & set(self.kinds))
 
     @cached_property
     def masks_differ(self) -> bool:

@@ -203,7 +203,7 @@ def layer_masks(model: Model) -> str:
     if model.indexed:
         # An indexer reads the mask, and so needs one even where attention could do without
         dilation += '            allow_is_causal_skip=layer_type != "indexed_attention",\n'
-    skipped = 'label in masks or layer_type == "moe"' if model.unmixed else "label in masks"
+    skipped = " or ".join(["label in masks", *(f'layer_type == "{kind}"' for kind in model.unmasked)])
     text = LAYER_MASKS.replace("SKIPPED", skipped).replace("LABEL", label)
     text = text.replace("CHOICE", choice).replace("DILATION", dilation)
     padding = "create_recurrent_attention_mask(config, inputs_embeds, attention_mask)"

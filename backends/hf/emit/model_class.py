@@ -18,6 +18,7 @@ from eulerc.backends.hf.emit.late_layers import (
     skipping_method,
 )
 from eulerc.backends.hf.emit.masks import masks, position_biases
+from eulerc.ir.definition import definition
 from eulerc.ir.memories import kept_in_checkpoint
 from eulerc.ir.numbers import of_norm, tensor_plan
 from eulerc.ir.ops.integrate import ADAPTIVE
@@ -91,8 +92,10 @@ def _kept_in_float32(model: Model) -> list[str]:
     names += dict.fromkeys(op["module"] for op in streams if op.get("class") is not None)
     if any((op.get("attention_sinks") or {}).get("dtype") for op in model.mixers):
         names.append("sinks")
-    names += dict.fromkeys(tensor.name for op in model.memories for tensor in kept_in_checkpoint(op))
-    return names + _norms_in_float32(model)
+    for op in model.mixers:
+        names += [f"{op['module']}.{part}" for part in definition(op.name).in_float32]
+    names += [tensor.name for op in model.memories for tensor in kept_in_checkpoint(op)]
+    return list(dict.fromkeys(names)) + _norms_in_float32(model)
 
 
 def _norms_in_float32(model: Model) -> list[str]:
@@ -396,13 +399,17 @@ def _masks_of_call(emitter: Emitter, model: Model) -> None:
     if model.timeless:
         mask = 'causal_mask_mapping["linear_attention"]'
     elif model.has_layer_types:
-        # A layer without a mixer reads no mask
-        mask += f"_mapping.get({labels}[layer_idx])" if model.unmixed else f"_mapping[{labels}[layer_idx]]"
+        mask += mask_of(model, f"{labels}[layer_idx]")
     emitter.line(f"attention_mask={mask},")
     if model.several_slots and model.has_layer_types and not model.timeless:
-        emitter.line(f"more_masks=[causal_mask_mapping[{labels}[slot]] for slot in more_slots],")
+        emitter.line(f"more_masks=[causal_mask{mask_of(model, f'{labels}[slot]')} for slot in more_slots],")
     if model.hybrid:
         emitter.line('padding_mask=causal_mask_mapping["linear_attention"],')
+
+
+def mask_of(model: Model, label: str) -> str:
+    """How the mask of a label is looked up: some layers read none, without a mixer or with one that keeps its inputs."""
+    return f"_mapping.get({label})" if model.unmasked else f"_mapping[{label}]"
 
 
 def _places(emitter: Emitter, model: Model) -> dict[str, str | None]:

@@ -21,3 +21,4 @@ CASES = (
         differing={"num_attention_heads": 2, "mlstm_qk_head_dim": 5, "mlstm_chunk_size": 3},
     ),
 )
+WITHIN = ("HeadNorm", "BiaslessHeadNorm", "InputGate", "ForgetGate")

@@ -34,3 +34,4 @@ CASES = (
         differing={"ttt_inner_lr": 0.05, "ttt_inner_steps": 1, "ttt_mini_batch_size": 3, "num_attention_heads": 2},
     ),
 )
+WITHIN = ("InnerNorm", "InnerMLP", "InnerLinear")
