@@ -2,6 +2,7 @@
 
 from tests.variants.building import block, spec
 from tests.variants.core import DEEPSEEK_MOE
+from tests.variants.memories import LEARNS, NEURAL, with_memory
 from tests.variants.recurrent import LATENT, MAMBA2, RETNET
 
 HYENA = "type: hyena, hyena: {filter_hidden: 8, filter_features: 3, filter_frequency: 1"
@@ -21,7 +22,10 @@ VARIANTS: dict[str, str] = {
     ),
     "hyena_beside_all": spec(
         "hierarchy of kinds",
-        block(f"{HYENA}, depth: 1, filter_decay: 0.5}}", norm="position: sandwich", name="convolved")
+        with_memory(
+            block(f"{HYENA}, depth: 1, filter_decay: 0.5}}", norm="position: sandwich", name="convolved"),
+            f"{NEURAL}, {LEARNS}",
+        )
         + block(f"{MAMBA2}}}", name="recurrent")
         + block(LATENT, DEEPSEEK_MOE, name="latent")
         + block("window: 5, n_kv_heads: 2", name="near")
