@@ -1,6 +1,7 @@
 """Tiny specs of mixers with exponential gates."""
 
 from tests.variants.building import block, spec
+from tests.variants.convolving import HYENA
 from tests.variants.core import DEEPSEEK_MOE
 from tests.variants.recurrent import LATENT, MAMBA2, RETNET
 
@@ -25,7 +26,7 @@ VARIANTS: dict[str, str] = {
         + block(LATENT, DEEPSEEK_MOE, name="latent")
         + block(
             f"type: branched, branched: {{branches: {{near: {{type: attention, attention: {{window: 5}}}}, "
-            f"far: {{{MLSTM}, gate_softcap: 5}}}}}}}}",
+            f"far: {{{MLSTM}, gate_softcap: 5}}}}, whole: {{{HYENA}, depth: 1}}}}}}}}",
             name="both",
         )
         + block(f"{RETNET}}}", name="retained"),
