@@ -408,7 +408,7 @@ def _masks_of_call(emitter: Emitter, model: Model) -> None:
 
 
 def mask_of(model: Model, label: str) -> str:
-    """How the mask of a label is looked up: layers without a mixer, or with one that keeps its inputs, may have none."""
+    """How the mask of a label is looked up: layers without a mixer, or whose mixer keeps its inputs, may have none."""
     return f"_mapping.get({label})" if model.unmasked else f"_mapping[{label}]"
 
 
