@@ -105,7 +105,7 @@ class Definition:
     forward pass, which no engine replaces; other ops say in `traits` what an engine has to know. Ops that `may_take`
     values of earlier layers, by these names, say in `takes` which they do. `cache_kind` is the kind of cache that a
     layer with such an op needs, whatever else is in it. `in_float32` names the parts of its module that stay in float32
-    in a model of any dtype.
+    in a model of any dtype. What `counts_from_start` is different for the first token of a sequence, at position 0.
     """
 
     name: ClassVar[str]
@@ -125,6 +125,7 @@ class Definition:
     may_take: ClassVar[tuple[str, ...]] = ()
     cache_kind: ClassVar[str | None] = None
     in_float32: ClassVar[tuple[str, ...]] = ()
+    counts_from_start: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         own = {name: value for name, value in vars(cls).items() if isinstance(value, Field)}

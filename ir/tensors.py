@@ -18,6 +18,7 @@ InitKind = Literal[
     "log_range",
     "linear_range",
     "inverse_softplus",
+    "ring_decays",
     "eye",
     "one_hot",
 ]
@@ -28,7 +29,8 @@ class Init:
     """A distribution. `normal` has mean 0 and standard deviation `value`; `constant` fills with `value`.
 
     `uniform` lies between `value` and `high`; so does the softplus of `inverse_softplus`, whose logarithm is uniform,
-    and the exponential of `log_uniform`, which is uniform itself.
+    and the exponential of `log_uniform`, which is uniform itself; the square of
+    exp(-softplus) of `ring_decays` is, between the squares.
     Along the last dimension, `log_range` is ln 1, ln 2, ... and `linear_range` goes from `value` to `high` in equal
     steps. `eye` is the identity; `one_hot` is 0 but for a 1 at `value`, in each layer `high` places further, and around
     the end. Numbers are decimal literals so that scaling is exact and the same on every machine.

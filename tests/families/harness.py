@@ -82,6 +82,7 @@ class Family:
     A class that keeps no cache is not `cached`: what ours decodes token by token must equal what it computes at once.
     A class that counts padding as positions does not `pad`: our padded rows must equal its rows by themselves.
     `attention` is the library's implementation that is held to, where its eager one computes something else.
+    Saved buffers whose whole name matches `constants` follow from the config: they get no noise.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Family:
     cached: bool = True
     pads: bool = True
     attention: str = "eager"
+    constants: str = ""
 
 
 def edited(spec: Spec, edits: dict[str, Any]) -> Spec:
@@ -214,7 +216,8 @@ def weights(family: Family, case: Case, noise: float) -> Tensors:
     """The library's default weights, with normal noise on every tensor and saved buffer; tied ones stay tied."""
     state = original(family, case, None).state_dict()
     generator = torch.Generator().manual_seed(1)
-    for tensor in {tensor.data_ptr(): tensor for tensor in state.values()}.values():
+    moved = {tensor.data_ptr(): tensor for key, tensor in state.items() if not re.fullmatch(family.constants, key)}
+    for tensor in moved.values():
         tensor.add_(torch.randn(tensor.shape, generator=generator) * noise)
     return {name: tensor.clone() for name, tensor in state.items()}
 
@@ -237,7 +240,7 @@ def decoded(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Logits token by token through the cache; padding of recurrent layers belongs to a prompt."""
     mask, length = batch.get("attention_mask"), batch["input_ids"].shape[1]
     kinds = getattr(model.config, "layer_types", None) or ()
-    stateful = getattr(model, "_is_stateful", False) or "conv" in kinds
+    stateful = getattr(model, "_is_stateful", False) or not {"conv", "linear_attention"}.isdisjoint(kinds)
     prompt = PADDING + 1 if mask is not None and stateful else 1
     # The library's models without attention call their cache so, and take a mask of the new tokens alone
     recurrent = "cache_params" in signature(model.forward).parameters
@@ -279,7 +282,8 @@ def results(model: Any, arguments: dict[str, Any], *, cached: bool = True, pads:
     full = model(**plain, labels=plain["input_ids"], **arguments)
     if not pads:
         rows, loss = by_rows(model, padded)
-        logits = {"full": full.logits, "cached": decoded(model, plain), "padded": rows, "cached and padded": rows}
+        steps = decoded(model, plain) if cached else full.logits
+        logits = {"full": full.logits, "cached": steps, "padded": rows, "cached and padded": rows}
         return Results(logits, {"full": full.loss, "padded": loss})
     beside = model(**padded, labels=labels, **arguments)
     logits = {
@@ -331,8 +335,11 @@ def layout(model: nn.Module, renames: tuple[Rename, ...] = ()) -> dict[str, tupl
 
 
 def unrounded(family: Family, case: Case, noise: float) -> torch.Tensor:
-    """The library's logits in float32, from weights that bfloat16 can hold."""
-    state = {name: tensor.bfloat16().to(tensor.dtype) for name, tensor in weights(family, case, noise).items()}
+    """The library's logits in float32, from weights that bfloat16 can hold, and constants as they are."""
+    state = {
+        name: tensor if re.fullmatch(family.constants, name) else tensor.bfloat16().to(tensor.dtype)
+        for name, tensor in weights(family, case, noise).items()
+    }
     return logits_of(original(family, case, state))
 
 

@@ -249,7 +249,7 @@ class Model:
     def reads_positions(self) -> bool:
         """Whether anything in the model asks where a token stands."""
         absolute = any(op.name in ABSOLUTE for op in self.graph.ops)
-        return not self.timeless or absolute or bool(self.ropes)
+        return not self.timeless or absolute or bool(self.ropes) or self.counts_from_start
 
     @cached_property
     def number_of_states(self) -> int:
@@ -407,7 +407,13 @@ class Model:
     @cached_property
     def has_absolute_positions(self) -> bool:
         """Whether it matters where a sequence begins."""
-        return any(op.name in ABSOLUTE for op in self.graph.ops) or self.tells_positions_apart
+        absolute = any(op.name in ABSOLUTE for op in self.graph.ops)
+        return absolute or self.tells_positions_apart or self.counts_from_start
+
+    @cached_property
+    def counts_from_start(self) -> bool:
+        """Whether some mixer treats the first token of a sequence otherwise."""
+        return any(definition(op.name).counts_from_start for op in self.mixers)
 
     @cached_property
     def has_temperatures(self) -> bool:

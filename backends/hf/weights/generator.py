@@ -25,6 +25,7 @@ from eulerc.backends.hf.weights.tables import (
     log_table,
     log_uniform_table,
     normal_table,
+    ring_decays_table,
     uniform_table,
 )
 from eulerc.ir.tensors import TensorPlan
@@ -38,7 +39,10 @@ _QUANTILES = {
     "uniform": uniform_table,
     "inverse_softplus": inverse_softplus_table,
     "log_uniform": log_uniform_table,
+    "ring_decays": ring_decays_table,
 }
+"""The tables of bounded distributions."""
+
 _SCHEME = b"eulerc weights 1"
 _MASK = (1 << 64) - 1
 _BLOCK = 1 << 17
@@ -102,7 +106,7 @@ def draw(tensor: TensorPlan, start: int, stop: int, seed: int) -> memoryview:
             elements = _filled(0.0, count, tensor.dtype)
         case "ones":
             elements = _filled(1.0, count, tensor.dtype)
-        case "uniform" | "inverse_softplus" | "log_uniform":
+        case "uniform" | "inverse_softplus" | "log_uniform" | "ring_decays":
             elements = _spread(tensor, start, count, seed)
         case "log_range":
             elements = _along(log_table(tensor.shape[-1], tensor.dtype), start, count)

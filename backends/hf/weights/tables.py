@@ -197,6 +197,13 @@ def log_uniform_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
 
 
 @lru_cache(maxsize=16)
+def ring_decays_table(low: Decimal, high: Decimal, dtype: str) -> Bits:
+    """y with exp(-ln(1 + exp y)) = a, for `BINS` values a between `low` and `high` with equal steps of a^2, encoded."""
+    squares = float(low * low) + float(high * high - low * low) * _middles()
+    return encode(_logarithm(1.0 / np.sqrt(squares) - 1.0), dtype)
+
+
+@lru_cache(maxsize=16)
 def log_table(count: int, dtype: str) -> Bits:
     """ln 1, ln 2, ..., ln `count`, encoded."""
     return encode(_logarithm(np.arange(1, count + 1, dtype=np.float64)), dtype)
