@@ -41,6 +41,7 @@ class Mixer:
 
 
 FEED_FORWARD: dict[str, Any] = {"type": "gated_mlp", "intermediate_size": 1408}
+NO_TOKENS = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"))
 STATES: dict[str, Any] = {"residual_in_fp32": False, "num_hidden_layers": LAYERS}
 
 MIXERS = (
@@ -133,7 +134,7 @@ def both(mixer: Mixer, directory: Path) -> tuple[Any, Any]:
     config = transformers.AutoConfig.from_pretrained(directory, trust_remote_code=True)
     ours = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=True)
     kind = getattr(transformers, mixer.model)
-    sizes = {"hidden_size": WIDTH, "vocab_size": VOCABULARY, "tie_word_embeddings": False, **mixer.sizes}
+    sizes = {"hidden_size": WIDTH, "vocab_size": VOCABULARY, "tie_word_embeddings": False, **NO_TOKENS, **mixer.sizes}
     theirs = kind(kind.config_class(**sizes))
     counts = [sum(tensor.numel() for tensor in model.parameters()) for model in (ours, theirs)]
     if counts[0] != counts[1]:
