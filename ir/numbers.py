@@ -23,7 +23,7 @@ from eulerc.ir.tensors import Init, TensorPlan
 STREAM_RANK = 3
 """Dims of the stream: batch, time, width; with several streams, one more."""
 
-BASE = (*LAYERED, "close_streams")
+BASE = (*LAYERED, "close_streams", "merge")
 """Ops that belong to the base model: what follows the last of them, norms aside, is the head's."""
 
 OUTSIDE = {"norm": "final", "embed_norm": "embedding", **dict.fromkeys(NORMS, "mtp")}
@@ -125,7 +125,8 @@ def last_dim(value: Value) -> int:
 
 def final_width(module: Module) -> int:
     """The width of the stream behind the layers."""
-    return last_dim(layered(module.one("graph"))[-1].results[0])
+    graph = module.one("graph")
+    return last_dim(graph.ops[head_start(graph) - 1].results[0])
 
 
 def changes_width(module: Module) -> bool:

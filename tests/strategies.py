@@ -245,7 +245,7 @@ class World:
         return int(self.model.get("head_dim") or self.model["d_model"] // self.model["n_heads"])
 
 
-NARROW = ("layered_safe", "integrator", "per_token_rationale", "causal_lm_mtp", "shape_change", "depth_gating")
+NARROW = ("layered_safe", "integrator", "merge", "per_token_rationale", "causal_lm_mtp", "shape_change", "depth_gating")
 """Words of what does not go with a residual stream in float32."""
 
 
@@ -1023,19 +1023,18 @@ def groups(draw: Draw, count: int, top_k: int) -> Drawn:
 def schedule(world: World, templates: dict[str, Drawn]) -> tuple[list[Drawn], int]:
     """The schedule and its number of layers, at most eight that are written out; it may add a template."""
     draw = world.draw
-    kinds = ["run"] * 6 + ["loop", "integrator"]
+    kinds = ["run"] * 6 + ["loop", "integrator", "fork"]
     if "shared" in str(templates):
-        # Layers that hand on more than the stream are not integrated
-        kinds.remove("integrator")
+        # Layers that hand on more than the stream are not integrated, and stand in no streams
+        kinds = [kind for kind in kinds if kind not in ("integrator", "fork")]
     runs: list[Drawn] = []
     layers = 0
     for _ in range(draw(st.integers(1, 2))):
-        run, length = {"run": entry, "loop": loop, "integrator": integrator}[draw(st.sampled_from(kinds))](
-            world, templates, layers
-        )
+        drawer = {"run": entry, "loop": loop, "integrator": integrator, "fork": fork}[draw(st.sampled_from(kinds))]
+        run, length = drawer(world, templates, layers)
         runs.append(run)
         layers += length
-    if "integrator" not in str(runs) and draw(st.booleans()):
+    if not any(word in str(runs) for word in ("integrator", "merge")) and draw(st.booleans()):
         sharing = shared_run(world, templates)
         runs += sharing
         layers += len(sharing)
@@ -1062,6 +1061,14 @@ def integrator(world: World, templates: Mapping[str, Drawn], start: int) -> tupl
         body.pop("override_at", None)
         drawn["body"] = [body]
     return {"integrator": drawn}, STAGES[drawn["type"]] * drawn["steps"] * length
+
+
+def fork(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Drawn, int]:
+    """Two streams of a layer each."""
+    names = [world.draw(st.sampled_from(list(templates))) for _ in range(2)]
+    streams = [{"stream": word, "body": [{"template": name}]} for word, name in zip("ab", names, strict=True)]
+    merge = world.draw(DRAWN["merge"])
+    return {"parallel": streams, "merge": merge}, 3 if merge.get("type") == "cross_attn" else 2
 
 
 def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:

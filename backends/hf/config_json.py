@@ -31,6 +31,8 @@ def config_json(model: Model, ids: dict[str, int | None], layout: str) -> bytes:
         values["integrator_steps"] = model.integrator_steps
     if "integrator_tolerances" in values:
         values["integrator_tolerances"] = model.integrator_tolerances
+    if "merge_sizes" in values:
+        values["merge_sizes"] = model.merge_sizes
     if "layer_types" in values:
         values["layer_types"] = model.kinds
     if "mtp_layer_types" in values:

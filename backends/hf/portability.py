@@ -84,6 +84,7 @@ RULES: dict[str, Rule] = {
     "stream_width": Rule(
         "a stream that changes its width", _both(NO, "the engine's layers and its head have one width")
     ),
+    "streams": Rule("streams of layers", _both(NO, "the engine runs one layer after the other")),
     "adaptive": Rule(
         "an adaptive integrator",
         {

@@ -71,6 +71,8 @@ def written_design(module: Module) -> Design:
     module = complete(module)
     ops = pieces(module.one("schedule"))
     model = {**_model_values(module, ("template", "schedule")), **_layering(ops)}
+    forks = module.one("schedule")["forks"]
+    model |= {"layer_schedule[].parallel": forks} if forks else {}
     order = [name for name, _ in runs(ops)]
     mtp = module.one("head")["mtp"]
     for template in module.all("template"):

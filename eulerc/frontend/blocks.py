@@ -26,6 +26,7 @@ from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.gated_rms_norm import GatedRMSNorm
 from eulerc.ir.ops.grouped_rms_norm import GroupedRMSNorm
 from eulerc.ir.ops.head_transform import HeadTransform
+from eulerc.ir.ops.merge import MERGE, STREAM
 from eulerc.ir.ops.per_layer_input import PerLayerInput
 from eulerc.ir.ops.wiring import Wiring
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
@@ -403,6 +404,12 @@ ENTRY: dict[str, Field] = {
     "pattern": Field(ListOf(item=PATTERN_ITEM, minimum=1), "Templates that alternate.", None),
     "loop": Field(Block(fields=LOOP), "Layers that run several times with the same weights.", None),
     "integrator": Field(Block(fields=INTEGRATOR), "Layers as the right-hand side of a differential equation.", None),
+    "parallel": Field(
+        ListOf(item=Block(fields=STREAM), minimum=2),
+        "Streams of layers that read the same states.",
+        None,
+    ),
+    "merge": Field(Block(fields=MERGE), "With `parallel`: what becomes of the streams.", None),
     "share": Field(
         Text(maximum=64), "Name of the one block that all layers of this run are, and of every run of that name.", None
     ),

@@ -89,6 +89,7 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
     nodes = {key: entries[key].value if key in entries else None for key in ("layer_templates", "layer_schedule")}
     templates = Templates(nodes["layer_templates"], spec.environment, context, reader)
     laid = schedule_of(nodes["layer_schedule"], templates.names, spec.environment, reader)
+    templates.add_crossing(laid.layers)
     widths = templates.widths(laid, report)
     instances = templates.instances_of(laid.distinct, widths.before)
     names = [instances[module] for module in laid.modules]
@@ -139,8 +140,8 @@ def _checks_of_layers(
         lambda: check_runs(laid, layers, context.head, report),
         lambda: check_slots(repeated_layers(laid, layers), report),
         lambda: check_branches(laid, layers, context, report),
-        lambda: check_per_layer(known, context, report),
-        lambda: check_last_width(last_width, known, context, report),
+        lambda: check_per_layer(laid, known, context, report),
+        lambda: check_last_width(last_width, laid, known, context, report),
     ]
     if (phases := read.phases) is not None:
         checks.append(lambda: check_views(phases, templates.ops(), report))
@@ -279,6 +280,7 @@ def _schedule_op(schedule: list[Symbol], laid: Schedule, span: Span) -> Op:
         "schedule": list(schedule),
         "modules": list(laid.modules) if shares else None,
         "integrators": integrators,
+        "forks": [fork.attribute() for fork in laid.forks],
     }
     return Op("schedule", attributes=attributes, span=span)
 

@@ -14,9 +14,11 @@ from eulerc.frontend import blocks, tree
 from eulerc.frontend.environment import Environment
 from eulerc.frontend.schedule import MAX_LAYERS, NESTED, OF_LAYERS, Layer, Run, evaluated
 from eulerc.frontend.schema import Reader, plain
+from eulerc.frontend.streams import Fork, check_forks, ends, read_merge, stream_names
 from eulerc.ir.context import Report, UnreadError, Values
 from eulerc.ir.core import Op
 from eulerc.ir.definition import definition
+from eulerc.ir.layering import ATTENDING, CROSSING
 from eulerc.ir.ops.integrate import ADAPTIVE, STAGES
 from eulerc.ir.span import Span
 
@@ -50,6 +52,7 @@ class Schedule:
     layers: tuple[Layer, ...] = ()
     integrators: tuple[Integrator, ...] = ()
     runs: int = 0
+    forks: tuple[Fork, ...] = ()
 
     @property
     def distinct(self) -> list[Layer]:
@@ -83,7 +86,7 @@ def schedule_of(
         if layout.runs > MAX_LAYERS:
             _too_many(reader, item.span)
             return Schedule()
-    return Schedule(tuple(_shared(layout.layers, reader)), tuple(layout.integrators), layout.runs)
+    return Schedule(tuple(_shared(layout.layers, reader)), tuple(layout.integrators), layout.runs, tuple(layout.forks))
 
 
 def _too_many(reader: Reader, span: Span) -> None:
@@ -101,16 +104,21 @@ class _Layout:
     reader: Reader
     layers: list[Layer] = field(factory=list)
     integrators: list[Integrator] = field(factory=list)
+    forks: list[Fork] = field(factory=list)
     runs: int = 0
     numbered: bool = True
 
     def entry(self, item: tree.Node, path: str) -> None:
-        """Lays out one entry of the schedule itself, the only place for an integrator."""
+        """Lays out one entry of the schedule itself, the only place for an integrator or for streams."""
         node, values = self._read(item, path)
         try:
             if values.get("integrator") is not None:
                 self._check_alone("integrator", values)
                 self._integrator(node, values, f"{path}.integrator")
+                return
+            if values.get("parallel") is not None:
+                self._check_alone("parallel", values)
+                self._streams(node, values, f"{path}.parallel")
                 return
         except UnreadError:
             self.numbered = False
@@ -130,6 +138,7 @@ class _Layout:
     def _layers(self, node: tree.Node, values: Values, path: str, start: int) -> list[Layer] | None:
         """The layers of a run or a loop, one more than a model may have at most."""
         try:
+            self._check_merge(values)
             if values.get("loop") is None:
                 run = Run(node, path, self.templates, self.environment, self.reader, self.numbered)
                 return run.layers(values, start)
@@ -163,6 +172,15 @@ class _Layout:
                 help="let it be an entry of layer_schedule itself",
             )
             return None
+        if "parallel" in values.spans:
+            self.reader.diagnostics.error(
+                "E0888",
+                "streams of layers within another entry",
+                values.where("parallel"),
+                "the layers around them carry one stream",
+                help="let them be an entry of layer_schedule itself",
+            )
+            return None
         return self._layers(node, values, path, start)
 
     def _check_alone(self, key: str, values: Values) -> None:
@@ -177,6 +195,34 @@ class _Layout:
                     labels=(Label(values.where(key), f"{key}, set here"),),
                     help=f"move {other} into the body, or take it out",
                 )
+
+    def _check_merge(self, values: Values) -> None:
+        if "merge" in values.spans and "parallel" not in values.spans:
+            self.reader.diagnostics.error(
+                "E0885",
+                "merge without parallel",
+                values.where("merge"),
+                "there is one stream",
+                help="take merge out, or write the streams under `parallel:`",
+            )
+
+    def _streams(self, node: tree.Node, values: Values, path: str) -> None:
+        """The layers of every stream, one stream after the other, and the layer that joins them by attention."""
+        names = stream_names(values, self.reader.diagnostics)
+        merge = read_merge(names, values, self.reader.diagnostics)
+        first, counts = len(self.layers), []
+        items = node.get("parallel") if isinstance(node, tree.Mapping) else None
+        for place, item in enumerate(items.items if isinstance(items, tree.Sequence) else ()):
+            written = item.get("body") if isinstance(item, tree.Mapping) else None
+            body = self._body(written, f"{path}[{place}].body", self.runs)
+            self._add(body)
+            counts.append(len(body or []))
+        kind = merge.value("type")
+        if kind == ATTENDING:
+            self._add([Layer(self.runs, CROSSING, merge.span)])
+        source, target = ends(names, merge) if kind == ATTENDING else (None, None)
+        projection = bool(merge.value("projection"))
+        self.forks.append(Fork(first, names, tuple(counts), kind, projection, source, target, merge.span))
 
     def _integrator(self, node: tree.Node, values: Values, path: str) -> None:
         given = evolve(values.inner("integrator"), fields=blocks.INTEGRATOR)
@@ -255,6 +301,7 @@ def check_runs(laid: Schedule, layers: list[Op | None], head: Values, report: Re
     """
     sound = [layer for layer in layers if layer is not None]
     changes = any(op.name == "shape_change" for layer in sound for op in layer.ops)
+    changes |= any(fork.kind == "concat" and not fork.projection for fork in laid.forks)
     if "mtp" in head.spans and changes:
         report.error(
             "E0735",
@@ -263,6 +310,7 @@ def check_runs(laid: Schedule, layers: list[Op | None], head: Values, report: Re
             "its modules read a stream of one width",
             help="take one of the two out",
         )
+    check_forks(laid.forks, sound, report)
     taking = [op for layer in sound for op in layer.walk() if definition(op.name).takes(op)]
     if laid.integrators and taking:
         report.error(

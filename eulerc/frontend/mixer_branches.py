@@ -136,6 +136,8 @@ def _obstacles(laid: Schedule, with_slots: list[Op], context: ModelContext) -> I
     """Where, what and why."""
     if laid.integrators:
         yield laid.integrators[0].span, "an integrator", "every run of a layer has one slot"
+    if laid.forks:
+        yield laid.forks[0].span, "streams of layers", "every layer of a stream has one slot"
     repeated = [layer for layer in laid.distinct if laid.layers.count(layer) > 1]
     if repeated and not laid.integrators:
         yield repeated[0].span, "layers that run several times", "every run of a layer has one slot"

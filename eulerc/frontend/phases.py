@@ -104,7 +104,8 @@ def check_thoughts(
     with suppress(UnreadError):
         for mode in phases.thoughts[:1]:
             integrated = (("an integrator", item.span) for item in laid.integrators)
-            found = next(chain(_unthinking(phases, templates, context), integrated), None)
+            forked = (("streams of layers", item.span) for item in laid.forks)
+            found = next(chain(_unthinking(phases, templates, context), integrated, forked), None)
             if found is not None:
                 what, span = found
                 report.error(

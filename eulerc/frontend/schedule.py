@@ -22,7 +22,7 @@ MAX_LAYERS = 4096
 OF_LAYERS = ("with", "depth_gating", "override", "override_at")
 """Keys of a run whose expressions may use the index of the layer."""
 
-NESTED = ("loop", "integrator")
+NESTED = ("loop", "integrator", "parallel")
 """Keys of an entry that hold further entries, each of which is evaluated by itself."""
 
 RANGE = re.compile(r"(\d+)(?:\s*-\s*(\d+))?")
@@ -53,7 +53,9 @@ def evaluated(
 
     def value(entry: tree.Entry) -> tree.Node:
         if entry.key in NESTED:
-            return evaluated(entry.value, lambda key: key != "body", environment, diagnostics)
+            items = entry.value.items if isinstance(entry.value, tree.Sequence) else (entry.value,)
+            inner = tuple(evaluated(item, lambda key: key != "body", environment, diagnostics) for item in items)
+            return evolve(entry.value, items=inner) if isinstance(entry.value, tree.Sequence) else inner[0]
         return resolve(entry.value, environment, diagnostics) if wanted(entry.key) else entry.value
 
     return tree.Mapping(tuple(evolve(entry, value=value(entry)) for entry in node), node.span)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from attrs import evolve
@@ -18,11 +18,13 @@ from eulerc.frontend.mixer_branches import branched_mixer
 from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
+from eulerc.frontend.streams import crossing_template
 from eulerc.frontend.sublayers import check_sublayers
 from eulerc.frontend.widths import Widths, stream_widths
 from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
+from eulerc.ir.layering import CROSSING
 from eulerc.ir.memories import check_memory
 from eulerc.ir.ops.depth_gate import GATING, check_gate
 from eulerc.ir.span import Span
@@ -68,6 +70,12 @@ class Templates:
             else:
                 self.reader.wrong_kind(entry.value, f"layer_templates.{entry.key}", "is not a mapping", "mapping")
         return tuple(entry.key for entry in node)
+
+    def add_crossing(self, layers: Iterable[Layer]) -> None:
+        """Adds the template of the layers that join streams by attention, where there are some."""
+        first = next((layer for layer in layers if layer.template == CROSSING), None)
+        if first is not None:
+            self.bodies[CROSSING] = crossing_template(first.span)
 
     def check_unused(self, used: set[str]) -> None:
         """Templates outside the schedule are read all the same, so that their errors show."""
@@ -138,6 +146,7 @@ class Templates:
         return self._mentions_layer[id(node)]
 
     def _named(self, name: str, op: Op) -> str:
+        name = name.replace("__", "_")
         variants = self._variants.setdefault(name, [])
         for known in variants:
             if evolve(self.instances[known], symbol=op.symbol) == op:
@@ -159,6 +168,8 @@ class Templates:
         failed = any(item.severity == "error" for item in self.reader.diagnostics.items[before:])
         if failed or ops is None:
             return None
+        if name == CROSSING:
+            ops = (evolve(ops[0], name="mixer.cross_attention"), *ops[1:])
         return Op("template", symbol=name, attributes={"width": width}, body=Block(ops=ops), span=body.span)
 
     def _own_width(self, layer: Layer) -> int | None:

@@ -11,6 +11,9 @@ from eulerc.ir.gating import gate_of
 from eulerc.ir.ops.wiring import BEFORE
 from eulerc.ir.span import NOWHERE, Span
 
+SCHEDULED = {"integrators": "an integrator", "forks": "streams of layers"}
+"""What runs layers otherwise than one after the other."""
+
 
 def check_wide_stream(ops: tuple[Op, ...], model: Values, report: Report) -> bool:
     """Whether all that reads a stream in float32 are weighted RMSNorms, which tell the dtype of what stands behind.
@@ -41,8 +44,8 @@ def _readers(ops: tuple[Op, ...]) -> Iterator[tuple[str, Span]]:
             yield "an embedding of another width", op.where("width")
         if op.name == "embedding" and any(part.name == "per_layer_input" for part in op.ops):
             yield "embeddings for every layer", op.where("per_layer")
-        if op.name == "schedule" and op["integrators"]:
-            yield "an integrator", op.span
+        if op.name == "schedule":
+            yield from ((what, op.span) for key, what in SCHEDULED.items() if op[key])
         if op.name == "phases" and any(mode["per_token_rationale"] for mode in op["execution_modes"]):
             yield "thoughts before every token", op.span
         if op.name == "head" and op["mtp"] is not None:

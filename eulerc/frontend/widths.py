@@ -9,8 +9,10 @@ from attrs import frozen
 from eulerc.frontend.layout import Integrator, Schedule
 from eulerc.frontend.model_rules import is_tied
 from eulerc.frontend.schedule import Layer
+from eulerc.frontend.streams import merged_width
 from eulerc.ir.context import ModelContext, Report
 from eulerc.ir.core import Op
+from eulerc.ir.span import Span
 
 
 @frozen
@@ -27,9 +29,11 @@ def stream_widths(laid: Schedule, width: int, behind: Callable[[Layer], int | No
     A layer that runs several times reads one width, and an integrator gives back the width that it takes.
     """
     integrators = {item.first + item.count: item for item in laid.integrators}
+    forks = _Forks(laid, report)
     before: dict[int, int] = {}
     starts: list[int] = []
     for place, layer in enumerate(laid.layers):
+        width = forks.width_at(place, width)
         starts.append(width)
         known = before.setdefault(id(layer), width)
         if known != width:
@@ -43,7 +47,31 @@ def stream_widths(laid: Schedule, width: int, behind: Callable[[Layer], int | No
         width = behind(layer) or width
         if place + 1 in integrators:
             _check_integrator(integrators[place + 1], starts, width, report)
-    return Widths(before, width)
+    return Widths(before, forks.width_at(len(laid.layers), width))
+
+
+class _Forks:
+    """Where streams begin and end among the layers of a schedule, and how wide they are there."""
+
+    def __init__(self, laid: Schedule, report: Report) -> None:
+        self.report = report
+        self.starts = {start: fork for fork in laid.forks for start in fork.starts[:-1]}
+        self.closed = {fork.starts[-1]: fork for fork in laid.forks}
+        self.entry = 0
+        self.ends: list[int] = []
+
+    def width_at(self, place: int, width: int) -> int:
+        """The width that the layer at `place` reads, behind one that has left the stream `width` wide."""
+        if place in self.closed:
+            width = merged_width(self.closed[place], self.entry, [*self.ends, width], self.report)
+        fork = self.starts.get(place)
+        if fork is None:
+            return width
+        if fork.first == place:
+            self.entry, self.ends = width, []
+            return width
+        self.ends.append(width)
+        return self.entry
 
 
 def _check_integrator(item: Integrator, starts: list[int], width: int, report: Report) -> None:
@@ -78,11 +106,18 @@ def _check_last_norm(last: int, template: Op, context: ModelContext, report: Rep
             )
 
 
-def check_last_width(last: int, templates: list[Op], context: ModelContext, report: Report) -> None:
+def width_changes(laid: Schedule, templates: list[Op], first: int) -> list[Span]:
+    """What makes a stream that is `first` wide another width: projections, and streams side by side."""
+    projections = [op for template in templates for op in template.ops if op.name == "shape_change"]
+    joined = [fork.span for fork in laid.forks if fork.kind == "concat" and not fork.projection]
+    return [*joined, *(op.where("d_out") for op in projections if op["d_out"] != first)]
+
+
+def check_last_width(last: int, laid: Schedule, templates: list[Op], context: ModelContext, report: Report) -> None:
     """What stands around the layers fits the two widths of the stream."""
-    changes = [op for template in templates for op in template.ops if op.name == "shape_change"]
     first, table = int(context.d_model), context.embedding.get("width")
-    if not changes or (last == first and all(op["d_out"] == first for op in changes)):
+    changes = width_changes(laid, templates, first)
+    if not changes:
         return
     _check_last_norm(last, templates[-1], context, report)
     if table is not None:
@@ -91,14 +126,14 @@ def check_last_width(last: int, templates: list[Op], context: ModelContext, repo
             "embedding.width in a model whose layers change the stream's width",
             context.embedding.where("width"),
             "the stream's width is another one before the layers than behind them",
-            secondary=((changes[0].where("d_out"), "changed here"),),
+            secondary=((changes[0], "changed here"),),
             help="take one of the two out: a layer with shape_change widens a narrow d_model too",
         )
     elif last != first and is_tied(context):
         report.error(
             "E0732",
             f"a head on a stream of {last} with the table of an embedding of {first}",
-            changes[-1].where("d_out"),
+            changes[-1],
             "the head reads this width",
             secondary=((context.model.where("d_model"), "the embedding's width, set here"),),
             help=f"set head.tie_weights to false, or end at a width of {first}",
@@ -112,12 +147,15 @@ BESIDE_PER_LAYER = {
 """What layers with embeddings of their own cannot have, and why."""
 
 
-def check_per_layer(templates: list[Op], context: ModelContext, report: Report) -> None:
+def check_per_layer(laid: Schedule, templates: list[Op], context: ModelContext, report: Report) -> None:
     """Embeddings for every layer go with layers that all tokens go through, and with no further ones."""
     if "per_layer" not in context.embedding.spans:
         return
     found = {op.name: op.span for template in templates for op in template.ops if op.name in BESIDE_PER_LAYER}
     places = {name: (span, BESIDE_PER_LAYER[name]) for name, span in found.items()}
+    joined = [fork for fork in laid.forks if fork.kind == "concat" and not fork.projection]
+    if joined:
+        places["merge"] = (joined[0].span, BESIDE_PER_LAYER["shape_change"])
     if "mtp" in context.head.spans:
         places["mtp"] = (context.head.where("mtp"), "its modules have no embeddings of their own")
     for name, (span, why) in places.items():

@@ -63,6 +63,7 @@ class Kind:
 class Picture:
     """A model as a picture shows it; `depth` has the number of its kind for every layer.
 
+    `integrators` says in words what runs layers otherwise than one after the other.
     `before` and `after` are the ops between the token ids and the layers, and between the layers and the logits.
     """
 
@@ -87,7 +88,7 @@ def picture_of(module: Module) -> Picture:
     spec, graph = module.one("spec"), module.one("graph")
     assert graph.body is not None
     ops = [op for op in _without_dropout(graph.body).ops if op.name != "yield"]
-    stacks = [index for index, op in enumerate(ops) if op.name in LAYERED]
+    stacks = [index for index, op in enumerate(ops) if op.name in (*LAYERED, "merge")]
     groups = _groups(module)
     order = [str(template.symbol) for template in whole_layers(module)]
     depth = tuple(next(i for i, group in enumerate(groups) if name in _names(group)) for name in order)
@@ -104,7 +105,7 @@ def picture_of(module: Module) -> Picture:
         name=one_line(str(spec["name"])),
         about=one_line(about, 400),
         numbers=tuple(_numbers(module)),
-        integrators=tuple(_integrators(graph)),
+        integrators=(*_integrators(graph), *_merges(graph)),
         before=tuple(ops[: stacks[0]]),
         after=tuple(ops[stacks[-1] + 1 :]),
         kinds=kinds,
@@ -258,3 +259,31 @@ def _integrators(graph: Op) -> Iterator[str]:
             where = layers_text(tuple(range(start, end)))
             yield f"{where}: {METHODS[op['method']]}{steps}{added}"
         start = end
+
+
+MERGES = {
+    "add": "added",
+    "concat": "side by side",
+    "gated": "weighed by what they have read",
+    "cross": "the first attends to the second",
+}
+"""What becomes of streams, in words."""
+
+
+def _merges(graph: Op) -> Iterator[str]:
+    """Which layers stand beside each other, and what becomes of them, in words."""
+    start = 0
+    places: dict[str, str] = {}
+    for op in graph.ops:
+        if op.name in ("merge", "cross"):
+            ends = op.operands[1:] if op.get("kind") == "gated" else op.operands
+            projected = ", projected" if op.get("projected") is not None else ""
+            yield f"beside each other, {' and '.join(places[end.name] for end in ends)}: {_how(op)}{projected}"
+        if op.name in LAYERED:
+            end = start + len(op["schedule"]) * evaluations(op)
+            places[op.results[0].name] = layers_text(tuple(range(start, end)))
+            start = end
+
+
+def _how(op: Op) -> str:
+    return MERGES[str(op.get("kind", op.name))]

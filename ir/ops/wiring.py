@@ -365,7 +365,7 @@ IMPLICIT: dict[str, dict[str, Any]] = {
         "width": None,
         "dropout": 0.0,
     },
-    "schedule": {"modules": None, "integrators": []},
+    "schedule": {"modules": None, "integrators": [], "forks": []},
     "template": {"width": None},
     "class": {"init": {}, "parts": []},
     "head": {

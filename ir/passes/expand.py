@@ -16,7 +16,7 @@ from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
 from eulerc.ir.definition import definition, is_mixer
 from eulerc.ir.gating import gate_of
-from eulerc.ir.layering import pieces, runs
+from eulerc.ir.layering import ATTENDING, Fork, pieces, runs, sections
 from eulerc.ir.memories import first_state
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
@@ -85,7 +85,9 @@ def _template(template: Op, spec: Op, per_layer: Op | None) -> Op:
     hyper = hyper_of(template)
     streams = () if hyper is None else (hyper["expand"],)
     stream = Value("hidden_states", TensorType(("b", "t", *streams, template["width"] or spec["d_model"])))
-    builder = GraphBuilder(stream)
+    crossing = any(op.name == "mixer.cross_attention" for op in template.ops)
+    others = (evolve(stream, name="key_value_states"),) if crossing else ()
+    builder = GraphBuilder(stream, *others)
     layer = _Layer(template, spec["residual_dtype"] == "float32")
     wire = layer.parallel if layer.wiring["residual"] == "parallel" else layer.sequential
     gate = gate_of(template)
@@ -187,6 +189,9 @@ class _Layer:
             output = self._branches(builder, stream, states, op)
         elif op.name == "mixer.branched":
             output = self._mixers(builder, states, op)
+        elif op.name == "mixer.cross_attention":
+            others = self._norm(builder, builder.arguments[1], sublayer, "key_value_layernorm")
+            output = builder.add(op, (states, others), "mixed", module=definition(op.name).module_name)
         else:
             role = "mixed" if axis == "mixer" else "fed"
             output = builder.add(op, (states,), role, module=definition(op.name).module_name)
@@ -307,8 +312,11 @@ def _graph(module: Module, widths: Mapping[str, Extent]) -> Op:
     hyper = hyper_of(first)
     if hyper is not None:
         stream = builder.add(Op("open_streams"), (stream,), "streams", streams=hyper["expand"])
-    for op in pieces(module.one("schedule")):
-        stream = builder.add(_widening(op, stream, widths), (stream,), "hidden_states")
+    for section in sections(module.one("schedule")):
+        if isinstance(section, Fork):
+            stream = _fork(builder, stream, section, widths)
+        else:
+            stream = builder.add(_widening(section, stream, widths), (stream,), "hidden_states")
     if hyper is not None:
         stream = builder.add(_close(hyper), (stream,), "hidden_states", module="hc_head")
     for norm in (op for op in head.ops if definition(op.name).axis == "norm" and op.name != "norm.none"):
@@ -317,6 +325,24 @@ def _graph(module: Module, widths: Mapping[str, Extent]) -> Op:
         stream = builder.add(transform, (stream,), "transformed", module="head")
     stream = _project(builder, stream, "project_out", spec["d_model"], embedding["width"])
     return Op("graph", body=builder.block(_logits(builder, stream, module)))
+
+
+def _fork(builder: GraphBuilder, stream: Value, fork: Fork, widths: Mapping[str, Extent]) -> Value:
+    """Streams of layers that read one stream, and one stream of them."""
+    numbers = fork.numbers
+    ends = [
+        builder.add(_widening(op, stream, widths), (stream,), str(name))
+        for op, name in zip(fork.ops, numbers["names"], strict=False)
+    ]
+    if numbers["merge"] == ATTENDING:
+        both = (ends[numbers["target"]], ends[numbers["source"]])
+        return builder.add(fork.ops[-1], both, "hidden_states")
+    count = sum(op.name == "merge" for op in builder.ops)
+    own: dict[str, Attribute] = {"kind": numbers["merge"], "module": f"merge_{count + 1}" if count else "merge"}
+    if numbers.get("projection"):
+        own["projected"] = stream.type.dims[-1]
+    operands = (stream, *ends) if numbers["merge"] == "gated" else tuple(ends)
+    return builder.add(Op("merge"), operands, "hidden_states", **own)
 
 
 def _close(hyper: Mapping[str, Any]) -> Op:

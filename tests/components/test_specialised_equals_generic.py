@@ -20,6 +20,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
 from eulerc.backends.hf.components.depth_router import DepthRouter
+from eulerc.backends.hf.components.stream_gate import StreamGate
 from eulerc.backends.hf.components.xielu import XIELU
 from eulerc.backends.hf.emit.facts import OPTIONAL_SIZES
 from eulerc.backends.hf.link import Request, link
@@ -142,8 +143,17 @@ def test_linked_router_of_depth_equals_the_importable_one():
         assert all(map(torch.equal, linked(states, **mask), generic(states, **mask)))
 
 
+def test_linked_gate_over_streams_equals_the_importable_one():
+    generic = perturb(StreamGate(32, num_streams=2))
+    linked = perturb(executed(text_of([Request("stream_gate", ("StreamGate",))]))["StreamGate"](32, num_streams=2))
+    states = hidden_states(component_config())
+    streams = [states.flip(-1), torch.tanh(states)]
+    assert torch.equal(linked(states, streams), generic(states, streams))
+
+
 def test_every_component_class_is_tried():
-    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | {"XIELU", "DepthRouter"} | WITHIN
+    apart = {"XIELU", "DepthRouter", "StreamGate"}
+    tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | apart | WITHIN
     modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
     classes = {
         name

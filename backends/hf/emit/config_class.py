@@ -219,6 +219,7 @@ DOCS: dict[str, tuple[str, str]] = {
     "execution_modes": ("list[dict]", "Phases of generation: name, budget in tokens, and what else tells them apart."),
     "transition_token_id": ("int", "Token that ends a phase which another one follows."),
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
+    "merge_sizes": ("list[list[int]]", "Widths before and behind every matrix that joins streams of layers."),
     "integrator_steps": ("list[int]", "The steps of every integrator; of an adaptive one, the most."),
     "integrator_tolerances": ("list[float]", "The error that every adaptive integrator allows a step."),
 }
@@ -312,6 +313,7 @@ def _lists(model: Model) -> list[str]:
     present = {
         "integrator_steps": bool(model.integrator_steps),
         "integrator_tolerances": bool(model.integrator_tolerances),
+        "merge_sizes": bool(model.merge_sizes),
         "module_indices": model.shares_modules,
         "block_types": model.has_block_types,
         "layer_types": model.has_layer_types,
@@ -368,6 +370,7 @@ def _field(emitter: Emitter, name: str, value: Any) -> None:
         "module_indices": "list[int] | None",
         "integrator_steps": "list[int] | None",
         "integrator_tolerances": "list[float] | None",
+        "merge_sizes": "list[list[int]] | None",
         "kv_groups": "list[str] | None",
         "execution_modes": "list[dict] | None",
         "transition_token_id": "int | None",
@@ -439,6 +442,7 @@ def _styles(name: str, op: Any) -> tuple[tuple[str, str], ...]:
     dense = gated if name == "ffn.gated" else gated[1:]
     table = {
         "mixer.attention": () if _spans_heads(op) else attention,
+        "mixer.cross_attention": () if _spans_heads(op) else attention,
         # A norm over the hidden layer, or its mean, needs all of it
         "ffn.gated": () if op.get("inner_norm") or op.get("activation_sparsity") else dense,
         "ffn.mlp": () if op.get("inner_norm") else dense,
@@ -466,7 +470,7 @@ def _plans(emitter: Emitter, model: Model) -> None:
                 emitter.line(f'"{path}": "{style}",')
         emitter.line("}")
     # A module that runs at several depths belongs to no one rank, and from rank to rank goes the stream alone
-    if not model.shares_modules and not model.handed:
+    if not model.shares_modules and not model.handed and not model.forks:
         _pipeline_plan(emitter, model)
     rules = _expert_parallel_rules(model)
     if rules:
@@ -516,6 +520,7 @@ def _post_init(emitter: Emitter, model: Model) -> None:
         "mtp_overrides": values.get("mtp_overrides"),
         "integrator_steps": model.integrator_steps or None,
         "integrator_tolerances": model.integrator_tolerances or None,
+        "merge_sizes": model.merge_sizes or None,
         "execution_modes": values.get("execution_modes"),
     }
     literals = {name: value for name, value in literals.items() if value is not None}
@@ -555,7 +560,7 @@ def _cycled(emitter: Emitter, name: str) -> None:
 def _module_indices(emitter: Emitter, model: Model) -> None:
     """The list of modules: with integrators, as long as their steps make it."""
     with emitter.indent("if self.module_indices is None:"):
-        if not model.integrates:
+        if not model.in_pieces:
             indices(emitter, "schedule = ", model.module_indices)
             _cycled(emitter, "module_indices")
             return
@@ -607,7 +612,7 @@ def _validation(emitter: Emitter, model: Model) -> None:
                 'f"{self.num_attention_heads} heads cannot share {self.num_key_value_heads} key/value heads"',
             )
         )
-    if model.integrates:
+    if model.in_pieces:
         checks.append(
             (
                 "self.num_hidden_layers != layers_run",
@@ -633,7 +638,7 @@ def _validation(emitter: Emitter, model: Model) -> None:
     emitter.line()
     with emitter.indent("def validate_architecture(self) -> None:"):
         emitter.line('"""Part of `@strict`-powered validation. Validates the architecture of the config."""')
-        if model.integrates:
+        if model.in_pieces:
             emitter.line(f"layers_run = {_layer_count(model)}")
         for test, message in checks:
             with emitter.indent(f"if {test}:"):

@@ -30,6 +30,7 @@ from eulerc.ir.numbers import (
     shares_modules,
 )
 from eulerc.ir.ops.integrate import ADAPTIVE
+from eulerc.ir.ops.merge import merge_shape
 from eulerc.ir.phases import Phases, phases_of, rationale_of
 from eulerc.ir.positions import rope_parameters
 from eulerc.ir.prediction import predicting_template, prediction
@@ -131,6 +132,27 @@ class Model:
     @cached_property
     def integrates(self) -> bool:
         return any(op.name == "integrate" for op in self.pieces)
+
+    @cached_property
+    def merges(self) -> list[Op]:
+        """The ops of the graph that join streams of layers, those aside that are layers."""
+        return [op for op in self.graph.ops if op.name == "merge"]
+
+    @cached_property
+    def merge_sizes(self) -> list[list[int]]:
+        """Inputs and outputs of the matrices that join streams, where the stream is not as wide everywhere."""
+        matrices = [op for op in self.merges if op.get("class") is not None]
+        return [list(merge_shape(op))[::-1] for op in matrices] if self.changes_width else []
+
+    @cached_property
+    def forks(self) -> bool:
+        """Whether some layers stand beside others."""
+        return bool(self.merges) or any(op.name == "cross" for op in self.pieces)
+
+    @cached_property
+    def in_pieces(self) -> bool:
+        """Whether the model's forward pass is more than a loop over its layers."""
+        return self.integrates or self.forks
 
     @cached_property
     def per_layer(self) -> bool:

@@ -65,6 +65,8 @@ def member(model: Model, op: Op) -> str | None:
         return f"self.per_layer_embedding = {op['class']}(config)"
     if op.name == "project":
         return f"self.project_in = nn.Linear({embedding_width(model)}, config.hidden_size, bias=False)"
+    if op.name == "merge" and op.get("class") is not None:
+        return _merge_member(model, op)
     if op.name == "close_streams" and op["collapse"] == "gated":
         return f"self.{op['module']} = {op['class']}(config)"
     if op.name == "scale":
@@ -74,6 +76,20 @@ def member(model: Model, op: Op) -> str | None:
     if definition(op.name).axis == "norm":
         return f"self.{op['module']} = {op['class']}({norm_arguments(op, model)})"
     return None
+
+
+def _merge_member(model: Model, op: Op) -> str:
+    """A matrix that joins streams; where widths differ, its own stand in the config."""
+    streams = len(op.operands) - (op["kind"] == "gated")
+    inputs, outputs = "config.hidden_size", "config.hidden_size"
+    if model.changes_width:
+        sizes = f"config.merge_sizes[{[other for other in model.merges if other.get('class')].index(op)}]"
+        inputs, outputs = f"{sizes}[0]", f"{sizes}[1]"
+    elif op["kind"] == "concat":
+        inputs = f"{streams} * config.hidden_size"
+    if op["kind"] == "gated":
+        return f"self.{op['module']} = {op['class']}({inputs}, num_streams={streams})"
+    return f"self.{op['module']} = nn.Linear({inputs}, {outputs}, bias=False)"
 
 
 def head_member(model: Model, op: Op) -> str | None:

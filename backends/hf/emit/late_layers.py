@@ -14,7 +14,7 @@ PARAMETER = "logits_to_keep: int | torch.Tensor = 0"
 
 def has_late_layers(model: Model) -> bool:
     """Whether the last layer takes the keys and values of an earlier one; modules that run in loops are not late."""
-    return not model.shares_modules and not model.integrates and keeps_nothing(model.schedule[-1])
+    return not model.shares_modules and not model.in_pieces and keeps_nothing(model.schedule[-1])
 
 
 def first_late_layer(emitter: Emitter, model: Model) -> None:

@@ -81,12 +81,18 @@ def _place(op: Op) -> str:
     return f", place={number} + {op['place']}" if op["place"] else f", place={number}"
 
 
-def _signature(emitter: Emitter, model: Model, name: str, *, hands_on: bool, caches: bool = True) -> None:
-    """The parameters of a layer's method; one that `hands_on` takes values of earlier layers, and returns them."""
+def _signature(
+    emitter: Emitter, model: Model, name: str, *, hands_on: bool, caches: bool = True, crosses: bool = False
+) -> None:
+    """The parameters of a layer's method; one that `hands_on` takes values of earlier layers, and returns them.
+
+    One that `crosses` takes the states of another stream, too.
+    """
     handed = model.handed if hands_on else ()
     parameters = [
         "self",
         "hidden_states: torch.Tensor",
+        *(["key_value_states: torch.Tensor"] if crosses else []),
         *(["per_layer_input: torch.Tensor"] if model.per_layer else []),
         *(f"{value}: torch.Tensor | None = None" for value in handed),
         *(["position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None"] if model.ropes else []),
@@ -123,7 +129,10 @@ def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     gated = gate_of(template) is not None
     mixers = [op for op in template.ops if definition(op.name).axis == "mixer"]
     caches = gated or any("past_key_values" in _asked(model, op) for op in mixers)
-    _signature(emitter, model, "process" if gated else "forward", hands_on=not gated, caches=caches)
+    assert template.body is not None
+    crosses = len(template.body.arguments) > 1
+    name = "process" if gated else "forward"
+    _signature(emitter, model, name, hands_on=not gated, caches=caches, crosses=crosses)
     with emitter.indent():
         _Wiring(emitter, model, template).print()
 
@@ -183,7 +192,8 @@ class _Wiring:
         self.emitter, self.model, self.body = emitter, model, _processed(template.body)
         self.handed = () if gate_of(template) is not None else tuple(model.handed)
         self.uses = Counter(operand.name for op in self.body.ops for operand in op.operands)
-        self.names = {self.body.arguments[0].name: "hidden_states"}
+        first, *others = self.body.arguments
+        self.names = {first.name: "hidden_states", **{other.name: other.name for other in others}}
         self.classes = {op.symbol: op for op in model.module.all("class")}
 
     def print(self) -> None:
@@ -208,6 +218,8 @@ class _Wiring:
     def _unary(self, op: Op) -> None:
         operand = op.operands[0]
         source = self._use(operand)
+        for other in op.operands[1:]:
+            self._use(other)
         live = self._live()
         axis = definition(op.name).axis
         if axis == "memory" or (axis == "ffn" and source.startswith("normed_states")):

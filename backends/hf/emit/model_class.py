@@ -6,7 +6,7 @@ import re
 
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter
 from eulerc.backends.hf.emit.facts import Model
-from eulerc.backends.hf.emit.graph_ops import METHODS, base_ops, lines, member
+from eulerc.backends.hf.emit.graph_ops import base_ops, lines, member
 from eulerc.backends.hf.emit.handed import labels_of
 from eulerc.backends.hf.emit.init_weights import init_weights
 from eulerc.backends.hf.emit.late_layers import (
@@ -18,10 +18,10 @@ from eulerc.backends.hf.emit.late_layers import (
     skipping_method,
 )
 from eulerc.backends.hf.emit.masks import masks, position_biases
+from eulerc.backends.hf.emit.pieces import Pieces
 from eulerc.ir.definition import definition
 from eulerc.ir.memories import kept_in_checkpoint
 from eulerc.ir.numbers import of_norm, tensor_plan
-from eulerc.ir.ops.integrate import ADAPTIVE
 
 SINK_KERNELS = ("kernels-community/vllm-flash-attn3", "flash_attention_4")
 
@@ -294,11 +294,14 @@ def _model_forward(emitter: Emitter, model: Model, output: str) -> None:
     masks(emitter, model)
     emitter.line()
     emitter.line("hidden_states = inputs_embeds")
+    runner = Pieces(emitter, model, _call)
     for op in base_ops(model):
         for line in lines(model, op):
             emitter.line(line)
         if op is model.pieces[0]:
-            _loop(emitter, model)
+            _loop(emitter, model, runner)
+        if model.in_pieces:
+            runner.run(op)
     emitter.call(f"return {output}", ["last_hidden_state=hidden_states", "past_key_values=past_key_values"])
 
 
@@ -323,7 +326,7 @@ def _position_ids(emitter: Emitter, model: Model) -> None:
                 emitter.line("position_ids = position_ids[:, -inputs_embeds.shape[1] :]")
 
 
-def _loop(emitter: Emitter, model: Model) -> None:
+def _loop(emitter: Emitter, model: Model, runner: Pieces) -> None:
     labels = None
     if len(model.ropes) > 1:
         labels = "layer_types" if set(model.rope_labels) <= set(model.kinds) else "block_types"
@@ -342,8 +345,8 @@ def _loop(emitter: Emitter, model: Model) -> None:
             emitter.line("past_key_values.update(no_keys, no_keys, layer_idx=0)")
     skipping(emitter, model)
     emitter.line()
-    if model.integrates:
-        _pieces(emitter, model, labels)
+    if model.in_pieces:
+        runner.begin(labels)
         return
     header = "for decoder_layer in self.layers[: self.config.num_hidden_layers]:"
     if model.several_slots:
@@ -364,12 +367,21 @@ def _loop(emitter: Emitter, model: Model) -> None:
     emitter.line()
 
 
-def _call(emitter: Emitter, model: Model, layer: str, labels: str | None) -> None:
-    """The call of one layer."""
+def _call(
+    emitter: Emitter,
+    model: Model,
+    layer: str,
+    labels: str | None,
+    states: str = "hidden_states",
+    others: str | None = None,
+) -> None:
+    """The call of one layer on `states`, and on those of another stream."""
     places = _places(emitter, model)
     targets = [name if place is None else f"{name}[{place}]" for name, place in places.items()]
     with emitter.indent(f"{', '.join(('hidden_states', *targets))} = {layer}("):
-        emitter.line("hidden_states,")
+        emitter.line(f"{states},")
+        if others is not None:
+            emitter.line(f"key_value_states={others},")
         if model.per_layer:
             emitter.line("per_layer_inputs[:, :, layer_idx],")
         # By position, since checkpoints of the reentrant kind follow gradients of no other arguments
@@ -419,41 +431,6 @@ def _places(emitter: Emitter, model: Model) -> dict[str, str | None]:
         if field is not None:
             emitter.line(f"{key}_kind = self.config.{field}[layer_idx]")
     return {name: f"{key}_kind" if labels[key] is not None else None for name, key in model.handed.items()}
-
-
-def _pieces(emitter: Emitter, model: Model, labels: str | None) -> None:
-    """Layers and integrators in turn: every run of a layer takes the next index, and with it a cache slot."""
-    emitter.line("layer_indices = iter(range(self.config.num_hidden_layers))")
-    emitter.line()
-    with emitter.indent("def run_layers(hidden_states: torch.Tensor, indices: Iterable[int]) -> torch.Tensor:"):
-        emitter.line('"""Runs layers one after the other."""')
-        with emitter.indent("for layer_idx in indices:"):
-            module = "self.config.module_indices[layer_idx]" if model.shares_modules else "layer_idx"
-            emitter.line(f"decoder_layer = self.layers[{module}]")
-            _call(emitter, model, "decoder_layer", labels)
-        emitter.line("return hidden_states")
-    emitter.line()
-    integrators = adaptive = 0
-    for op in model.pieces:
-        is_beside = op.get("output") == "hidden"
-        count = len(op["schedule"])
-        following = f"islice(layer_indices, {count})"
-        function, arguments = "run_layers", ["hidden_states", following]
-        if op.get("method") in METHODS:
-            function = METHODS[op["method"]]
-            steps = f"self.config.integrator_steps[{integrators}]"
-            arguments = [f"lambda states: run_layers(states, {following})", "hidden_states", steps]
-            integrators += 1
-        if op.get("method") == ADAPTIVE:
-            # However often the solver asks, it asks for these layers
-            emitter.line(f"body_{adaptive} = tuple({following})")
-            arguments[0] = f"lambda states: run_layers(states, body_{adaptive})"
-            arguments.append(f"self.config.integrator_tolerances[{adaptive}]")
-            adaptive += 1
-        emitter.call(f"{'integrated' if is_beside else 'hidden_states'} = {function}", arguments)
-        if is_beside:
-            emitter.line("hidden_states = hidden_states + integrated")
-    emitter.line()
 
 
 def _tables(emitter: Emitter, model: Model) -> None:
