@@ -9,6 +9,7 @@ from typing import Any
 
 from eulerc.frontend import blocks
 from eulerc.frontend.schema import RESERVED
+from eulerc.frontend.states import STATE
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
 from eulerc.ir.ops.depth_gate import GATING
@@ -48,6 +49,7 @@ def keys() -> dict[str, Field]:
             found.update(_paths(axis if kind.block is None else f"{axis}.{kind.block}", kind.fields))
     found.update(_paths("norm", blocks.NORM_WIRING))
     found.update(_paths("residual", blocks.RESIDUAL))
+    found.update(_paths("state", STATE))
     found.update(_paths("shape_change", definition("shape_change").fields))
     found.update(_paths("layer_schedule[]", blocks.ENTRY))
     found.update(_paths("layer_schedule[].depth_gating", GATING))
@@ -106,6 +108,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
     found |= {"residual": dict(blocks.RESIDUAL), "layer_schedule": dict(blocks.ENTRY)}
     found["execution_modes"] = dict(blocks.EXECUTION_MODE)
     found["norm"] = dict(blocks.NORM_WIRING)
+    found["state"] = dict(STATE)
     found["shape_change"] = dict(definition("shape_change").fields)
     found["depth_gating"] = dict(GATING)
     for axis in AXES:
@@ -232,6 +235,7 @@ def json_schema() -> dict[str, Any]:
             "params": {"type": "object"},
             **{axis: _axis_schema(axis) for axis in AXES},
             "residual": object_schema(blocks.RESIDUAL),
+            "state": object_schema(STATE),
             "shape_change": object_schema(definition("shape_change").fields),
             "depth_gating": object_schema(GATING),
         },

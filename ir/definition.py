@@ -40,7 +40,8 @@ class Cost:
     `window` tokens are seen: the last ones, every `dilation`-th of them, or those of the query's chunk if `chunked`.
     Where pairs are `blockwise`, those of different chunks are not worked on either.
     `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
-    `training` counts those for one token that only a forward pass in training has.
+    `masked` counts those for one token that are done for pairs which no query sees. `training` is what a forward pass
+    in training costs, where that is something else.
     """
 
     linear: int = 0
@@ -50,7 +51,8 @@ class Cost:
     chunked: bool = False
     dilation: int = 1
     blockwise: bool = False
-    training: int = 0
+    masked: int = 0
+    training: Cost | None = None
 
 
 @frozen

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any, ClassVar
+
+from attrs import evolve
 
 from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, PADDING_KINDS, grows, layer_kind
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import Cost, Definition, LocalTensor, definition, is_mixer
+from eulerc.ir.definition import Cost, Definition, LocalTensor, definition
 from eulerc.ir.fields import Choice, Field, Flag
 from eulerc.ir.ops.no_sublayer import is_none
+from eulerc.ir.slots import assigned
 from eulerc.ir.tensors import Init
 
 JOINS = Choice(
@@ -27,6 +31,10 @@ PERSISTENCE = Choice(
         "persistent": "as `session`; and `commit_memory` writes it to the checkpoint, where new caches begin with it",
     }
 )
+
+
+REMEMBERING = Init("constant", Decimal(-5))
+"""A bias with which a token makes a memory forget less than a hundredth, before training."""
 
 
 class Memory(Definition):
@@ -74,9 +82,9 @@ class Memory(Definition):
         return ("memory",)
 
     @classmethod
-    def work(cls, op: Op, reading: int, learning: int) -> Cost:
-        """The multiply-adds of a token that reads, and those of one that is learned too."""
-        return Cost(reading + learning) if op["update_at_inference"] else Cost(reading, training=learning)
+    def work(cls, op: Op, reading: Cost, learning: Cost) -> Cost:
+        """What it costs, by what reading alone does, and reading and learning together."""
+        return learning if op["update_at_inference"] else evolve(reading, training=learning)
 
     @classmethod
     def kept_shapes(cls, op: Op) -> dict[str, tuple[int, ...]]:
@@ -128,8 +136,16 @@ def kept_in_checkpoint(op: Op) -> tuple[LocalTensor, ...]:
     )
 
 
+def first_mixers(mixer: Op) -> list[Op]:
+    """The mixers in the first cache slot of a layer, where its memory is, by its mixer at stage `arch`."""
+    if mixer.name != "mixer.branched":
+        return [mixer]
+    mixers = [op for branch in mixer.ops for op in branch.ops]
+    return [op for op, slot in zip(mixers, assigned(mixers), strict=True) if slot == 0]
+
+
 def first_state(mixers: Sequence[Op]) -> int:
-    """The index of the first state of a layer's cache that its mixers leave free."""
+    """The index of the first state of a cache slot that its mixers leave free."""
     kinds = [[state.kind == CONV for state in definition(op.name).carries(op) if not grows(state)] for op in mixers]
     return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
 
@@ -167,7 +183,7 @@ def check_memory(memory: Op, mixer: Op, gate: Op | None, report: Report) -> None
 
 def _without_place(mixer: Op) -> Iterator[tuple[str, Any]]:
     """Why the caches of attention have no place for states."""
-    for op in (op for op in mixer.walk() if is_mixer(op)):
+    for op in first_mixers(mixer):
         kind = definition(op.name)
         if any(value.key == "kv" for value in kind.takes(op)):
             yield "takes the keys and values of another layer", op.where("kv")

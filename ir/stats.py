@@ -171,7 +171,7 @@ def executed_flops(module: Module, length: int, predicting: bool = False) -> int
     for cost, share in _costs(module, predicting):
         tokens = gone_through(share, length) if predicting else length
         keys = int(cost.window or 0) if cost.blockwise else tokens
-        work += (cost.linear + cost.expanded) * tokens + cost.attention * tokens * keys
+        work += (cost.linear + cost.expanded + cost.masked) * tokens + cost.attention * tokens * keys
     return 2 * (work + thinking(module, length, (length * length, length * length)))
 
 
@@ -212,11 +212,10 @@ def flops_per_token(module: Module, length: int) -> dict[str, int]:
 def _useful_flops(module: Module, length: int, training: bool) -> int:
     """FLOPs a token of the pairs that causality and windows leave; in `training`, with what is done there alone."""
     work = 0
-    for cost, share in _costs(module, training):
+    for each, share in _costs(module, training):
+        cost = each.training if training and each.training is not None else each
         tokens = gone_through(share, length)
-        work += (cost.linear + cost.expanded + training * cost.training) * tokens + cost.attention * visible_pairs(
-            tokens, cost
-        )
+        work += (cost.linear + cost.expanded) * tokens + cost.attention * visible_pairs(tokens, cost)
     return 2 * work // length
 
 

@@ -368,11 +368,14 @@ def changed_width(world: World, spec: Spec) -> int:
 
 
 def remembering(draw: Draw, spec: Spec) -> None:
-    """Sometimes a memory beside the mixers of a template, where nothing lets tokens past it or predicts ahead."""
-    if draw(st.integers(0, 2)) or any(word in json.dumps(spec) for word in ("depth_gating", "causal_lm_mtp")):
-        return
+    """Sometimes what a mixer keeps, and a memory beside it where nothing lets tokens past it or predicts ahead."""
     mixing = [body for body in spec["layer_templates"].values() if body["mixer"]["type"] != "none"]
     body = draw(st.sampled_from(mixing))
+    kept = {"attention": "kv_cache", "mamba": "ssm_state"}.get(body["mixer"]["type"])
+    if kept is not None and '"kv": "shared"' not in json.dumps(body["mixer"]) and not draw(st.integers(0, 4)):
+        body["state"] = {kept: True}
+    if draw(st.integers(0, 2)) or any(word in json.dumps(spec) for word in ("depth_gating", "causal_lm_mtp")):
+        return
     word, kind = draw(st.sampled_from(sorted(by_axis("memory").items())))
     memory = {"type": word, **draw(memories(kind.fields))}
     if any(word in json.dumps(body["mixer"]) for word in ('"chunked"', '"indexer"', '"kv": "shared"', '"latent_dim"')):

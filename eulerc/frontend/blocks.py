@@ -425,7 +425,7 @@ ENTRY: dict[str, Field] = {
     ),
 }
 
-TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "memory", "shape_change", "depth_gating")
+TEMPLATE_KEYS = ("params", "mixer", "ffn", "norm", "residual", "state", "memory", "shape_change", "depth_gating")
 
 EXTENSIONS = Field(
     ListOf(item=Text(), minimum=1), "Folders beside the spec (`./pooling`), or names of installed extensions.", None

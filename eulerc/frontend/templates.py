@@ -18,6 +18,7 @@ from eulerc.frontend.mixer_branches import branched_mixer
 from eulerc.frontend.norm_places import check_norms, norm_places, place_of_ffn
 from eulerc.frontend.schedule import Layer
 from eulerc.frontend.schema import Reader, plain
+from eulerc.frontend.states import STATE, check_state
 from eulerc.frontend.streams import crossing_template
 from eulerc.frontend.sublayers import check_sublayers
 from eulerc.frontend.widths import Widths, stream_widths
@@ -312,6 +313,8 @@ class TemplateReader:
         if any(part is None for part in parts):
             return None
         ops = tuple(part for part in parts if part is not None)
+        if "state" in nodes:
+            check_state(self.reader.block(nodes["state"], STATE, f"{self.path}.state", body.span), ops[0], self.report)
         check_sublayers(self.report, places, ops)
         check_norms(self.report, places, ops)
         if ops[1].name == "ffn.parallel":

@@ -10,15 +10,12 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, LocalTensor, linear, register
 from eulerc.ir.fields import Block, Field, Integer, Number
-from eulerc.ir.memories import Memory, gate, kept_in_checkpoint
+from eulerc.ir.memories import REMEMBERING, Memory, gate, kept_in_checkpoint
 from eulerc.ir.recurrence import recurrent_state
 from eulerc.ir.tensors import Init
 
 HIDDEN = 2048
 """Inner width of the network by default, as in schema v1."""
-
-REMEMBERING = Init("constant", Decimal(-5))
-"""A bias with which a token makes the memory forget less than a hundredth, before training."""
 
 KEEPING = Init("constant", Decimal(2))
 """A bias with which most of the momentum goes on, before training."""
@@ -85,7 +82,7 @@ class NeuralMemory(Memory):
     @classmethod
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         projection, layer = hidden_size * hidden_size, int(op["hidden"]) * hidden_size
-        return cls.work(op, 2 * projection + 2 * layer, 2 * projection + 3 * hidden_size + 7 * layer)
+        return cls.work(op, Cost(2 * projection + 2 * layer), Cost(4 * projection + 3 * hidden_size + 9 * layer))
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

@@ -14,10 +14,10 @@ from attrs import evolve, frozen
 
 from eulerc.ir.compact import completed
 from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Value
-from eulerc.ir.definition import definition, is_mixer
+from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import ATTENDING, Fork, pieces, runs, sections
-from eulerc.ir.memories import first_state
+from eulerc.ir.memories import first_mixers, first_state
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.hyper_connection import hyper_of
@@ -209,8 +209,7 @@ class _Layer:
     def _remembered(self, builder: GraphBuilder, states: Value, mixed: Value, mixer: Op) -> Value:
         """The mixer's output, with that of the memory beside it; its states stand behind the mixer's in the cache."""
         assert self.memory is not None
-        mixers = [op for op in mixer.walk() if is_mixer(op) and op.name != "mixer.branched"]
-        kind, first = definition(self.memory.name), first_state(mixers)
+        kind, first = definition(self.memory.name), first_state(first_mixers(mixer))
         recalled = builder.add(self.memory, (states,), "remembered", module=kind.module_name, first_state=first)
         if self.memory["join"] == "add":
             return builder.add(Op("add"), (mixed, recalled), "mixed")

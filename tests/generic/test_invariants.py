@@ -166,7 +166,7 @@ def test_predicted_flops_are_those_that_torch_counts(name: str) -> None:
 def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     """Which inputs move the last output: those that a path through the layers' masks leads to.
 
-    Indexers and gates, whose choice follows no rule, keep all keys and tokens here.
+    Indexers, gates and look-ups, whose choice follows no rule, keep all keys and tokens here.
     """
     _, module = read(VARIANTS[name])
     length = 30
@@ -179,6 +179,8 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     for part in lm.modules():
         if hasattr(part, "index_topk"):
             part.index_topk = length
+        if type(part).__name__.endswith("RetrievalMemory"):
+            part.top_k = part.num_slots
         if type(part).__name__.endswith("DepthRouter"):
             part.forward = lambda states, *_: (torch.ones(states.shape[:2]),)
     ids = tokens(1, length)
@@ -209,6 +211,10 @@ def remembered(op: Op, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
     """Which tokens (columns) a memory has learned of when one (row) reads it; that one it asks by."""
     if not op["update_at_inference"]:
         return query == key
+    if op.name == "memory.associative":
+        return key <= query
+    if op.name == "memory.retrieval":
+        return (query >= key) & (query - key <= op["slots"])
     chunk = op["chunk_size"]
     return (query == key) | (key // chunk < query // chunk)
 

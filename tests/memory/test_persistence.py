@@ -15,7 +15,11 @@ from eulerc.api import build
 from tests.variants.building import block, spec
 from tests.variants.memories import with_memory
 
-TYPES = {"neural_memory": "params: {hidden: 16}, inner_lr: 0.2, chunk_size: 4"}
+TYPES = {
+    "neural_memory": "params: {hidden: 16}, inner_lr: 0.2, chunk_size: 4",
+    "associative": "params: {hidden: 16}",
+    "retrieval": "params: {hidden: 16, slots: 24, top_k: 3}",
+}
 
 
 def made(folder: Path, kind: str, persistence: str, learns: bool = True) -> Any:

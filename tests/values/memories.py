@@ -13,13 +13,15 @@ from eulerc.ir.fields import Field
 LEARNS = ("layer_templates", "block", "memory", "update_at_inference")
 
 DRAWN = {"join": st.sampled_from(["gate", "add"])}
-TRIED = {"params": [{"hidden": 32}]}
+TRIED = {"params": [{"hidden": 32}, {"slots": 16}, {"top_k": 8}]}
 NEEDED = {("memory", word, "persistence"): {LEARNS: True} for word in by_axis("memory")}
 
+HIDDEN = {"hidden": st.sampled_from([8, 12])}
+OF_PAIRS = st.fixed_dictionaries(HIDDEN, optional={"slots": st.just(8), "top_k": st.just(3)})
 SIZES = {
     "inner_lr": st.sampled_from([0.01, 0.1]),
     "chunk_size": st.sampled_from([3, 8]),
-    "params": st.fixed_dictionaries({"hidden": st.sampled_from([8, 12])}),
+    "params": st.fixed_dictionaries(HIDDEN),
 }
 """By key of a memory: what suits a tiny model, as large rates and the widths by default do not."""
 
@@ -29,4 +31,5 @@ def memories(draw: Any, fields: Mapping[str, Field]) -> dict[str, Any]:
     """The keys of a memory with these fields."""
     words = {name: st.sampled_from(field.kind.samples()) for name, field in fields.items() if name not in SIZES}
     optional = {name: words.get(name, SIZES.get(name)) for name in fields if name != "params" and draw(st.booleans())}
-    return {name: draw(strategy) for name, strategy in {**optional, "params": SIZES["params"]}.items()}
+    params = OF_PAIRS if "inner_lr" not in fields else SIZES["params"]
+    return {name: draw(strategy) for name, strategy in {**optional, "params": params}.items()}

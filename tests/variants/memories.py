@@ -5,6 +5,10 @@ from tests.variants.core import DEEPSEEK_MOE
 from tests.variants.recurrent import LATENT, MAMBA1, MAMBA2, RETNET
 
 NEURAL = "type: neural_memory, params: {hidden: 16}, inner_lr: 0.05, chunk_size: 4"
+ASSOCIATIVE = "type: associative, params: {hidden: 12}, chunk_size: 8"
+RETRIEVAL = "type: retrieval, params: {hidden: 12, slots: 8, top_k: 3}"
+WIDE = "wide: {type: attention}"
+BRANCHES = f"near: {{type: attention, attention: {{window: 5}}}}, far: {{{MAMBA1}}}}}, {WIDE}"
 LEARNS = "update_at_inference: true"
 
 
@@ -32,8 +36,7 @@ VARIANTS: dict[str, str] = {
         + with_memory(block("type: short_conv", ffn="type: none", name="convolved"), f"{NEURAL}, {LEARNS}, join: add")
         + with_memory(
             block(
-                f"type: branched, branched: {{branches: {{near: {{type: attention, attention: {{window: 5}}}}, "
-                f"far: {{{MAMBA1}}}}}}}}}",
+                f"type: branched, branched: {{branches: {{{BRANCHES}}}}}",
                 norm="type: layernorm",
                 name="both",
             ),
@@ -48,11 +51,30 @@ VARIANTS: dict[str, str] = {
         with_memory(block(f"{RETNET}}}"), f"{NEURAL}, {LEARNS}"),
         "  - {template: block}\n  - {integrator: {type: ode_euler, steps: 2, body: block}}",
     ),
+    "other_memories": spec(
+        "fast_weights_and_pairs",
+        with_memory(block("window: 5, n_kv_heads: 2", name="near"), f"{ASSOCIATIVE}, {LEARNS}, persistence: persistent")
+        + with_memory(
+            block(LATENT, DEEPSEEK_MOE, "position: sandwich", name="latent"), f"{RETRIEVAL}, {LEARNS}, join: add"
+        )
+        + with_memory(
+            block(f"{MAMBA2}}}", residual="type: parallel", name="recurrent"),
+            f"{RETRIEVAL}, {LEARNS}, persistence: persistent",
+        ),
+        "  - {pattern: [near, latent, recurrent]}",
+    ),
+    "other_memories_without_keys": spec(
+        "retaining_pairs",
+        with_memory(block(f"{RETNET}}}", name="paired"), f"{RETRIEVAL}, {LEARNS}, persistence: per_query")
+        + with_memory(block(f"{MAMBA1}}}", ffn="type: none", name="selective"), f"{ASSOCIATIVE}, {LEARNS}, join: add"),
+        "  - {pattern: [selective, paired]}\n  - {integrator: {type: ode_euler, steps: 2, body: selective}}",
+    ),
     "memories_that_learn_in_training": spec(
         "frozen_memories",
         with_memory(block("", name="plain"), NEURAL)
-        + with_memory(block(f"{MAMBA2}}}", name="recurrent"), f"{NEURAL}, join: add"),
-        "  - {pattern: [plain, recurrent]}\n  - {template: plain}",
+        + with_memory(block(f"{MAMBA2}}}", name="recurrent"), f"{ASSOCIATIVE}, join: add")
+        + with_memory(block("window: 6, window_mode: chunked", name="chunked"), RETRIEVAL),
+        "  - {pattern: [plain, recurrent, chunked]}",
     ),
 }
 """Specs by name."""

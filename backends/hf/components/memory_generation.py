@@ -15,12 +15,16 @@ class MemoryGenerationMixin(GenerationMixin):
 
     def memories(self) -> Iterator[tuple[int, Any]]:
         """Every memory that learns in use, after its slot in a cache."""
-        layers = list(self.model.layers)
         if self.config.shared_module:
-            layers = [layers[module_idx] for module_idx in self.config.module_indices]
-        for layer_idx, layer in enumerate(layers):
-            if hasattr(getattr(layer, "memory", None), "state_names"):
-                yield layer_idx, layer.memory
+            for layer_idx, module_idx in enumerate(self.config.module_indices):
+                memory = getattr(self.model.layers[module_idx], "memory", None)
+                if hasattr(memory, "state_names"):
+                    yield layer_idx, memory
+        else:
+            for layer in self.model.layers:
+                memory = getattr(layer, "memory", None)
+                if hasattr(memory, "state_names"):
+                    yield memory.layer_idx, memory
 
     def read_memory(self, past_key_values: Cache) -> dict[str, torch.Tensor]:
         """What a cache holds of memories: `0.weights` is a state of that in layer 0, a row for each sequence."""
