@@ -60,6 +60,20 @@ class Emitter:
                 self.line(f"{argument},")
         self.line(f"){tail}")
 
+    def call_with_list(self, head: str, first: str, items: list[str]) -> None:
+        """A call of an argument and a list, laid out as `ruff format` does."""
+        flat = f"[{', '.join(items)}]"
+        if len(flat) + 4 * (self._depth + 1) < WIDTH:
+            self.call(head, [first, flat])
+            return
+        with self.indent(f"{head}("):
+            self.line(f"{first},")
+            with self.indent("["):
+                for item in items:
+                    self.line(f"{item},")
+            self.line("],")
+        self.line(")")
+
     def literal(self, head: str, value: Any, tail: str = "") -> None:
         """A literal on one line if it fits, else its entries one a line, as `ruff format` lays them out."""
         flat = f"{head}{source_of(value)}{tail}"

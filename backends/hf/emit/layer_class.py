@@ -282,7 +282,7 @@ class _Wiring:
     def _select(self, op: Op) -> None:
         states, *outputs = (self._use(operand) for operand in op.operands)
         target = next(name for name in chain(("hidden_states",), _roles(op)) if name not in self._live())
-        self.emitter.call(f"{target} = self.{op['module']}", [states, f"[{', '.join(outputs)}]"])
+        self.emitter.call_with_list(f"{target} = self.{op['module']}", states, outputs)
         self.names[op.results[0].name] = target
 
     def _gate(self, op: Op) -> None:
