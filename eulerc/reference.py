@@ -120,6 +120,7 @@ def named_blocks() -> dict[str, dict[str, Field]]:
     found |= {"rope": dict(ROPE_FIELDS), "rope_scaling": dict(SCALING_FIELDS)}
     latent = {name: found["attention"].pop(name) for name in ("latent_dim", "mla", "indexer")}
     own = {f"{name}_attention": {name: found["attention"].pop(name)} for name in ("differential", "mixture")}
+    own["compressed_attention"] = {"compression": found["attention"].pop("compression")}
     return found | {"latent_attention": latent} | own
 
 

@@ -148,12 +148,12 @@ def check_window(values: Values, report: Report) -> None:
             "says that tokens between are left out, not how many",
             help="add `window_dilation: 2`",
         )
-    elif dilation is not None and not dilated:
+    elif dilation is not None and values.get("window_mode") not in ("dilated", "nsa"):
         report.error(
             "E0375",
             "window_dilation on a window without gaps",
             values.where("window_dilation"),
-            "read with `window_mode: dilated` alone",
+            "read with `window_mode: dilated` or `nsa`",
             help="set `window_mode: dilated`, or take window_dilation out",
         )
 

@@ -32,6 +32,19 @@ class LocalTensor:
 
 
 @frozen
+class Blocks:
+    """Work on blocks of tokens: the first ends `needed` tokens in, the others `stride` tokens after one another.
+
+    `attention` counts multiply-adds of one query with one block, `work` those that make a block.
+    """
+
+    needed: int
+    stride: int
+    attention: int
+    work: int = 0
+
+
+@frozen
 class Cost:
     """Multiply-accumulate work of one op.
 
@@ -42,6 +55,7 @@ class Cost:
     `expanded` counts multiply-adds for each *cached* token that a forward pass reads (MLA expands its latents).
     `masked` counts those for one token that are done for pairs which no query sees. `training` is what a forward pass
     in training costs, where that is something else.
+    `blocks` are kinds of blocks that queries see once they have ended.
     """
 
     linear: int = 0
@@ -53,6 +67,7 @@ class Cost:
     blockwise: bool = False
     masked: int = 0
     training: Cost | None = None
+    blocks: tuple[Blocks, ...] = ()
 
 
 @frozen

@@ -190,7 +190,7 @@ def _without_place(mixer: Op) -> Iterator[tuple[str, Any]]:
             continue
         carried = Op(op.name, attributes=op.attributes, carries=kind.carries(op))
         cache = layer_kind(carried)
-        if cache in (None, *PADDING_KINDS, *HYBRID_KINDS):
+        if cache in (None, *PADDING_KINDS, *HYBRID_KINDS, *HYBRID_KINDS.values()):
             continue
         key = "indexer" if cache == "indexed_attention" else "window_mode"
         yield "has an indexer" if key == "indexer" else "stays within chunks", op.where(key)

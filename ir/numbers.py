@@ -97,7 +97,7 @@ def _cache_kind(kinds: list[str]) -> str:
         return HYBRID
     attending = [kind for kind in kinds if kind not in RECURRENT_KINDS]
     if attending and len(attending) < len(kinds):
-        return HYBRID_KINDS[attending[0]]
+        return HYBRID_KINDS.get(attending[0], attending[0])
     if "linear_attention" in kinds:
         return "linear_attention"
     return kinds[0] if kinds else "moe"

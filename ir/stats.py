@@ -7,7 +7,7 @@ from typing import Any
 
 from eulerc.ir.cache_kinds import grows
 from eulerc.ir.core import Module, Op
-from eulerc.ir.definition import Cost, definition
+from eulerc.ir.definition import Blocks, Cost, definition
 from eulerc.ir.gating import gate_of, gone_through
 from eulerc.ir.layering import is_adaptive
 from eulerc.ir.numbers import STREAM_RANK, distinct_layers, head_start, last_dim, schedule, tensor_plan, whole_layers
@@ -108,6 +108,8 @@ def _state_elements(op: Op, length: int) -> int:
                 size *= length
             elif extent.startswith("t<="):
                 size *= min(length, int(extent[3:]))
+            elif extent.startswith("t/"):
+                size *= length // int(extent[2:])
         elements += size
     return elements
 
@@ -172,6 +174,9 @@ def executed_flops(module: Module, length: int, predicting: bool = False) -> int
         tokens = gone_through(share, length) if predicting else length
         keys = int(cost.window or 0) if cost.blockwise else tokens
         work += (cost.linear + cost.expanded + cost.masked) * tokens + cost.attention * tokens * keys
+        for blocks in cost.blocks:
+            made, kept = -(-tokens // blocks.stride), max(tokens // blocks.stride, 1)
+            work += blocks.work * made + blocks.attention * tokens * kept
     return 2 * (work + thinking(module, length, (length * length, length * length)))
 
 
@@ -216,6 +221,9 @@ def _useful_flops(module: Module, length: int, training: bool) -> int:
         cost = each.training if training and each.training is not None else each
         tokens = gone_through(share, length)
         work += (cost.linear + cost.expanded) * tokens + cost.attention * visible_pairs(tokens, cost)
+        for blocks in cost.blocks:
+            ended = max((tokens - blocks.needed) // blocks.stride + 1, 0)
+            work += blocks.work * ended + blocks.attention * block_pairs(tokens, blocks)
     return 2 * work // length
 
 
@@ -230,6 +238,13 @@ def visible_pairs(length: int, cost: Cost) -> int:
     longer = length % cost.dilation
     shorter = _causal_pairs(length // cost.dilation, int(cost.window)) * (cost.dilation - longer)
     return shorter + _causal_pairs(length // cost.dilation + 1, int(cost.window)) * longer
+
+
+def block_pairs(length: int, blocks: Blocks) -> int:
+    """Pairs of query and block that has ended among `length` tokens."""
+    later = max(length - blocks.needed + 1, 0)
+    whole, rest = divmod(later, blocks.stride)
+    return blocks.stride * whole * (whole + 1) // 2 + rest * (whole + 1)
 
 
 def _causal_pairs(length: int, window: int) -> int:

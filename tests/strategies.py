@@ -539,7 +539,29 @@ def mixer(world: World) -> Drawn:
         block = recurrent(world, others[word].fields)
         return {"type": word, others[word].block or word: block} if block else {"type": word}
     attention = latent(world) if has_latents(world) else plain(world)
+    if reads_blocks(world):
+        attention = compressed(world)
     return {"type": "attention", "attention": attention} if attention else {"type": "attention"}
+
+
+def reads_blocks(world: World) -> bool:
+    """Whether attention reads blocks of tokens, which have no biases, and windows that move."""
+    takes_rope = world.positional != "alibi" and not world.one_latent_rope and not world.chunked
+    return takes_rope and world.draw(st.integers(0, 5)) == 0
+
+
+def compressed(world: World) -> Drawn:
+    """Attention to blocks of tokens."""
+    draw = world.draw
+    fields = by_axis("mixer")["attention"].fields
+    drawn: Drawn = draw(some_of({name: fields[name] for name in ("attn_drop", "qkv_bias", "out_bias")}))
+    heads(world, drawn)
+    if draw(st.booleans()):
+        return {**drawn, "window": draw(st.sampled_from([3, 6])), "window_mode": "nsa", "window_dilation": 2}
+    drawn["compression"] = draw(VALUES["compression"])
+    if draw(st.booleans()):
+        drawn["window"] = draw(st.sampled_from([3, 6]))
+    return drawn
 
 
 def branched(world: World) -> Drawn:
@@ -637,7 +659,7 @@ def shared_attention(world: World) -> Drawn:
     """The keys that plain and latent attention share."""
     fields = by_axis("mixer")["attention"].fields
     heads = ("n_heads", "n_kv_heads", "head_dim")
-    mixers = ("latent_dim", "mla", "indexer", "differential", "mixture")
+    mixers = ("latent_dim", "mla", "indexer", "differential", "mixture", "compression")
     own = (*heads, *mixers, "window_mode", "window_dilation", "qk_norm", "rope", *OPTIONS)
     drawn: Drawn = world.draw(some_of(fields, without=own))
     if drawn.get("window") is not None:
@@ -1079,7 +1101,10 @@ def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:
     mixers = {name: body["mixer"] for name, body in templates.items() if body["mixer"]["type"] == "attention"}
     attentions = {name: mixer.get("attention", {}) for name, mixer in mixers.items()}
     makers = [
-        name for name, own in attentions.items() if not own.keys() & {"latent_dim", "mla", "differential", "mixture"}
+        name
+        for name, own in attentions.items()
+        if not own.keys() & {"latent_dim", "mla", "differential", "mixture", "compression"}
+        and own.get("window_mode") != "nsa"
     ]
     if not makers:
         return []
@@ -1130,7 +1155,7 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
 
 def may_be_gated(body: Drawn) -> bool:
     """Whether some tokens may go past layers of a template."""
-    hindering = {"window", "indexer", "kv", "mixture"} & body["mixer"].get("attention", {}).keys()
+    hindering = {"window", "indexer", "kv", "mixture", "compression"} & body["mixer"].get("attention", {}).keys()
     return body["mixer"]["type"] == "attention" and not hindering and '"moe"' not in json.dumps(body["ffn"])
 
 
@@ -1180,6 +1205,8 @@ def prediction(world: World, spec: Spec) -> Drawn:
     names = [name for name in spec["layer_templates"] if repr(name) in scheduled]
     names = [name for name in names if "'shared'" not in repr(spec["layer_templates"][name]["mixer"])]
     names = [name for name in names if spec["layer_templates"][name]["mixer"]["type"] != "branched"]
+    in_blocks = ("'compression'", "'nsa'")
+    names = [name for name in names if not any(w in repr(spec["layer_templates"][name]["mixer"]) for w in in_blocks)]
     if not names:
         return {"type": "causal_lm"}
     drawn: Drawn = world.draw(some_of(blocks.MTP, without=("head_template",)))

@@ -101,6 +101,16 @@ RULES: dict[str, Rule] = {
         },
     ),
     "indexer": Rule("an indexer", _both(NO, "the engine has no cache for its keys")),
+    "blocks": Rule(
+        "keys of blocks",
+        {
+            **_both(NO, "the engine's cache has no place for them"),
+            "static_cache": (RESTRICTED, "they grow with the sequence all the same, so steps are not compiled"),
+        },
+    ),
+    "keys_as_values": Rule(
+        "keys that are values", _both(NO, "the engine's cache takes both, and sizes them from head_dim")
+    ),
     "depth": Rule("a layer that some tokens go past", _both(NO, "the engine ignores the mask of those in silence")),
     "mixture": Rule("attention by experts", _both(NO, "the engine shards queries by head, and these have no place")),
     "recurrent": Rule(

@@ -118,6 +118,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             "layers of prediction modules read other tokens than the model's",
             help="name a template without memory",
         )
+    if any(op.get("m_block") is not None for op in template.ops):
+        report.error(
+            "E0868",
+            f"head_template {template.symbol} reads blocks of tokens",
+            where,
+            "layers of prediction modules keep no blocks",
+            help="name a template without compression",
+        )
     if gate_of(template) is not None:
         report.error(
             "E0794",

@@ -33,6 +33,7 @@ from eulerc.ir.attention_options import (
     resolve_options,
     takes_kv,
 )
+from eulerc.ir.compression import COMPRESSION
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, Handed, LocalTensor, definition, linear, register
@@ -59,6 +60,7 @@ KINDS = {
     "mla": "mixer.latent_attention",
     "differential": "mixer.differential_attention",
     "mixture": "mixer.mixture_attention",
+    "compression": "mixer.compressed_attention",
 }
 """Keys that make it attention of another kind."""
 
@@ -115,6 +117,7 @@ class Attention(Definition):
                 "sliding": "the same, by its other name",
                 "chunked": "those of the query's own chunk of `window` tokens (Llama 4)",
                 "dilated": "`window` tokens, each `window_dilation` after the one before (Longformer)",
+                "nsa": "the last `window` tokens, beside blocks of all others (Native Sparse Attention)",
             }
         ),
         "Which tokens of the past the window admits.",
@@ -122,7 +125,7 @@ class Attention(Definition):
     )
     window_dilation = Field(
         Integer(2, nullable=True),
-        "Dilated: every how many tokens the window admits one.",
+        "Dilated: every how many tokens the window admits one. nsa: every how many a block begins; 4 if not set.",
         None,
         "size",
         "window_dilation",
@@ -157,6 +160,7 @@ class Attention(Definition):
     indexer = INDEXER
     differential = DIFFERENTIAL
     mixture = MIXTURE
+    compression = COMPRESSION
 
     @classmethod
     def traits(cls, op: Op) -> tuple[str, ...]:
@@ -164,9 +168,9 @@ class Attention(Definition):
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        for key, kind in KINDS.items():
-            if values.get(key) is not None:
-                return definition(kind).lower(values, context, report)
+        kind = kind_of(values)
+        if kind is not None:
+            return definition(kind).lower(values, context, report)
         refuse_indexer(values, report)
         heads = resolve_heads(values, context, report)
         if heads is None:
@@ -244,6 +248,15 @@ class Attention(Definition):
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
         return attention_config(cls, op) | option_config(op)
+
+
+def kind_of(values: Values) -> str | None:
+    """The definition that other keys make it; None for plain attention."""
+    found = [key for key in KINDS if values.get(key) is not None]
+    compression = values.get("compression") or {"type": "nsa_learned" if values.get("window_mode") == "nsa" else None}
+    if found in ([], ["compression"]) and compression["type"] == "nsa_learned":
+        return "mixer.native_sparse_attention"
+    return KINDS[found[0]] if found else None
 
 
 @frozen

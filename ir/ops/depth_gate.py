@@ -141,7 +141,7 @@ def _hindrances(mixer: Op) -> Iterator[tuple[str, Span, str]]:
     if any(value.key == "kv" for value in kind.takes(mixer)):
         yield "kv", mixer.where("kv"), "the layer that makes them has keys of all tokens"
     if not all(map(grows, kind.carries(mixer))):
-        yield str(kind.yaml_type), mixer.span, "its state takes in every token"
+        yield str(kind.yaml_type or kind.title), mixer.span, "its state takes in every token"
 
 
 def check_gated_routers(templates: Sequence[Op], report: Report) -> None:

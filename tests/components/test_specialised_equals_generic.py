@@ -19,6 +19,7 @@ from transformers.cache_utils import Cache, DynamicIndexedLayer, LinearAttention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import eulerc.backends.hf.components as components
+from eulerc.backends.hf.components.compressed_attention import GroupedLinear
 from eulerc.backends.hf.components.depth_router import DepthRouter
 from eulerc.backends.hf.components.stream_gate import StreamGate
 from eulerc.backends.hf.components.xielu import XIELU
@@ -151,8 +152,15 @@ def test_linked_gate_over_streams_equals_the_importable_one():
     assert torch.equal(linked(states, streams), generic(states, streams))
 
 
+def test_linked_grouped_projection_equals_the_importable_one():
+    states = hidden_states(component_config())
+    generic = perturb(GroupedLinear(8, 3, 4))
+    linked = perturb(executed(text_of([Request("compressed_attention", ("GroupedLinear",))]))["GroupedLinear"](8, 3, 4))
+    assert torch.equal(linked(states), generic(states))
+
+
 def test_every_component_class_is_tried():
-    apart = {"XIELU", "DepthRouter", "StreamGate"}
+    apart = {"XIELU", "DepthRouter", "GroupedLinear", "StreamGate"}
     tried = {case.name for case in CASES} | {name for _, name, _ in LINKED} | apart | WITHIN
     modules = [module_of(path.stem) for path in FOLDER.glob("[a-z]*.py")]
     classes = {
@@ -258,8 +266,9 @@ def holds_states(layer: Any) -> bool:
 def run(module: nn.Module, inputs: Mapping[str, Any]) -> list[torch.Tensor]:
     torch.manual_seed(0)
     mask = inputs.get("attention_mask")
-    is_recurrent = mask is not None and mask.dim() == 2
-    layers = [LinearAttentionAndFullAttentionLayer(STATES) if is_recurrent else DynamicIndexedLayer() for _ in range(2)]
+    # Attention to blocks reads the mask of padding too, or the positions that it begins at
+    keeps_states = (mask is not None and mask.dim() == 2) or {"first", "padding_mask"} & inputs.keys()
+    layers = [LinearAttentionAndFullAttentionLayer(STATES) if keeps_states else DynamicIndexedLayer() for _ in range(2)]
     cache = {"past_key_values": Cache(layers=layers)} if takes_cache(module) else {}
     output = module(**inputs, **cache)
     written = torch.tensor([getattr(layer, "is_initialized", False) or holds_states(layer) for layer in layers])

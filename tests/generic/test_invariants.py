@@ -17,7 +17,7 @@ from eulerc.backends.hf.build import Options, with_options
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
 from eulerc.ir.memories import is_memory
-from eulerc.ir.numbers import tensor_plan, whole_layers
+from eulerc.ir.numbers import schedule, tensor_plan, whole_layers
 from eulerc.ir.stats import executed_flops, kv_bytes, state_bytes, statistics
 
 NAMES = tuple(VARIANTS)
@@ -142,8 +142,14 @@ def test_predicted_cache_bytes_are_those_of_the_cache(name: str) -> None:
         found = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
         tensors = [tensor for pair in found for tensor in pair if tensor is not None]
         tensors += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
+        kept = [getattr(layer, "conv_states", {}) for layer in cache.layers]
+        for layer, template in zip(cache.layers, schedule(module), strict=True):
+            # The first are those of blocks, which grow with the sequence
+            blocks = sum(state.kind == "blocks" for op in template.ops for state in op.carries)
+            found = getattr(layer, "recurrent_states", {})
+            tensors += [found[number] for number in range(blocks)]
+            kept.append({number: state for number, state in found.items() if number >= blocks})
         assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) == kv_bytes(module, length)
-        kept = [getattr(layer, name, {}) for layer in cache.layers for name in ("conv_states", "recurrent_states")]
         states = [tensor for found in kept for tensor in found.values() if tensor is not None]
         assert sum(tensor.numel() * tensor.element_size() for tensor in states) == state_bytes(module)
 
@@ -204,7 +210,10 @@ def visible(op: Op, length: int) -> torch.Tensor:
     if op.get("window_mode") == "chunked":
         return (distance >= 0) & (query // window == key // window)
     dilation = op.get("window_dilation") or 1
-    return (distance >= 0) & (distance < window * dilation) & (distance % dilation == 0)
+    near = (distance >= 0) & (distance < window * dilation) & (distance % dilation == 0)
+    size = op.get("m_block")
+    # Tokens further back are in blocks, which are seen once they have ended
+    return near if size is None else near | ((key // size + 1) * size - 1 <= query)
 
 
 def remembered(op: Op, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:

@@ -50,7 +50,7 @@ def _request(model: Model, op: Op) -> Request:
     return Request(
         component=component,
         names=(op["definition"],),
-        facts={"shared_module": model.shares_modules, **facts_of(op)},
+        facts={"shared_module": model.shares_modules, "rope_labels": model.rope_label_list, **facts_of(op)},
         slots=_slots(model, op),
         rename={op["definition"]: str(op.symbol), **part_names(op), "PreTrainedConfig": f"{model.prefix}Config"},
         drop_parameters=dropped(model, op),
@@ -78,6 +78,12 @@ def dropped(model: Model, op: Op) -> frozenset[str]:
         names.add("cache_slot")
     if facts.get("rope") is False:
         names.add("position_embeddings")
+    if facts.get("block_rope") is False:
+        names.add("index_tables")
+    if facts.get("keeps_blocks") is False:
+        names.add("padding_mask")
+    if facts.get("overlapping_series") is False:
+        names.add("absent")
     may_take = {name for kind in definitions().values() for name in kind.may_take}
     names |= may_take - model.takers.get(str(op.symbol), set())
     if facts.get("hash_routing") is False:

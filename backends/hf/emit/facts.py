@@ -11,7 +11,7 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
-from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, grows, layer_kind
+from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, attends_in, grows, layer_kind
 from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
@@ -310,7 +310,7 @@ class Model:
     @cached_property
     def unmasked(self) -> list[str]:
         """The kinds of layers that read no mask of attention: without a mixer, or with one that keeps its inputs."""
-        attends = any(is_mixer(op) and layer_kind(op) in HYBRID_KINDS for op in self.mixers)
+        attends = any(attends_in(op, {*HYBRID_KINDS, *HYBRID_KINDS.values()}) for op in self.mixers)
         found = {"moe"} if attends else {"moe", HYBRID}
         return sorted(found & set(self.kinds))
 
@@ -411,7 +411,12 @@ class Model:
     @cached_property
     def masks_by_head(self) -> bool:
         """Whether layers make masks of their own, one a head."""
-        return any(op.get("dynamic_mask") is not None for op in self.attending)
+        return self.has_blocks or any(op.get("dynamic_mask") is not None for op in self.attending)
+
+    @cached_property
+    def has_blocks(self) -> bool:
+        """Whether some attention reads blocks of tokens, which begin where the sequence does."""
+        return any(op.get("m_block") is not None for op in self.attending)
 
     @cached_property
     def tells_positions_apart(self) -> bool:
@@ -515,6 +520,13 @@ class Model:
         labels = self.kinds if self.kinds_tell_ropes else self.blocks
         rotating = [(labels[layer], op) for layer, op in self.placed_mixers if isinstance(op.get("rope"), Symbol)]
         return {label: str(op["rope"]) for label, op in rotating}
+
+    @cached_property
+    def rope_label_list(self) -> str | None:
+        """With several ropes: the list in the config that says which one a layer has."""
+        if len(self.ropes) < 2:
+            return None
+        return "layer_types" if set(self.rope_labels) <= set(self.kinds) else "block_types"
 
     @cached_property
     def float32_labels(self) -> list[str]:

@@ -12,7 +12,7 @@ from eulerc.backends.hf.emit.classes import dropped
 from eulerc.backends.hf.emit.emitter import Emitter
 from eulerc.backends.hf.emit.facts import Model, parameters_of
 from eulerc.backends.hf.emit.graph_ops import norm_arguments
-from eulerc.ir.cache_kinds import PADDING_KINDS, layer_kind
+from eulerc.ir.cache_kinds import PADDING_KINDS, attends_in, layer_kind
 from eulerc.ir.core import Block, Op, Value
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
@@ -277,7 +277,9 @@ class _Wiring:
 
     def _reads_padding(self, op: Op) -> bool:
         """Whether a mixer reads the mask of padding in a model whose layers get two masks."""
-        return self.model.hybrid and (is_memory(op) or layer_kind(op) in PADDING_KINDS)
+        return self.model.hybrid and (
+            is_memory(op) or (layer_kind(op) in PADDING_KINDS and not attends_in(op, PADDING_KINDS))
+        )
 
     def _select(self, op: Op) -> None:
         states, *outputs = (self._use(operand) for operand in op.operands)

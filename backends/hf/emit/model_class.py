@@ -51,7 +51,7 @@ def pretrained_class(model: Model) -> str:
         emitter.line(f"_supports_flash_attn = {plain and not own_masks}")
         emitter.line(f"_supports_sdpa = {not (model.softcapped or model.has_sinks)}")
         emitter.line(f"_supports_flex_attn = {plain}")
-        refused = model.attention_mixtures or model.adaptive or model.thinks
+        refused = model.attention_mixtures or model.adaptive or model.thinks or model.has_blocks
         emitter.line(f"_can_compile_fullgraph = {not refused}")
         if model.recurrent:
             emitter.line("_is_stateful = True")
@@ -329,7 +329,7 @@ def _position_ids(emitter: Emitter, model: Model) -> None:
 def _loop(emitter: Emitter, model: Model, runner: Pieces) -> None:
     labels = None
     if len(model.ropes) > 1:
-        labels = "layer_types" if set(model.rope_labels) <= set(model.kinds) else "block_types"
+        labels = model.rope_label_list
         with emitter.indent("position_embeddings = {"):
             _tables(emitter, model)
         emitter.line("}")

@@ -19,6 +19,10 @@ ENDINGS = {
 """By whether neighbouring dims are paired, and the precision."""
 
 
+TRAILING = {kind: ending.replace("interleaved", "pairs") for kind, ending in ENDINGS.items()}
+"""Those of functions that rotate the last dims."""
+
+
 @frozen
 class _Functions:
     """Where functions stand, and how they begin: those that rotate whole heads, and that of a head's first dims."""
@@ -41,6 +45,10 @@ def rotation_slots(model: Model, op: Op) -> dict[str, str]:
         functions, ending = _functions(op), _ending(model, op, "rotation")
         name = functions.partial_name if op["facts"]["partial_rotary"] else functions.name
         slots[functions.name] = f"{name}{ending}"
+    if "block_rotation" in op["slots"]:
+        slots["rotate_last"] = f"rotate_last{TRAILING[tuple(op['slots']['block_rotation'])]}"
+        if op["facts"]["keeps_blocks"]:
+            slots["RotaryEmbedding"] = f"{model.prefix}RotaryEmbedding"
     if "index_rotation" in op["slots"]:
         slots["apply_index_rotary_pos_emb"] = f"{BOTH.name}{_ending(model, op, 'index_rotation')}"
     return slots
@@ -49,6 +57,9 @@ def rotation_slots(model: Model, op: Op) -> dict[str, str]:
 def rotation_requests(model: Model, op: Op) -> list[Request]:
     """The functions that those slots name."""
     requests = []
+    if "block_rotation" in op["slots"]:
+        name = f"rotate_last{TRAILING[tuple(op['slots']['block_rotation'])]}"
+        requests.append(Request("trailing_rotary", (name,)))
     if "index_rotation" in op["slots"]:
         requests.append(Request(BOTH.component, (f"{BOTH.name}{_ending(model, op, 'index_rotation')}",)))
     if "rotation" in op["slots"]:
