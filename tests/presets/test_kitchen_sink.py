@@ -22,7 +22,7 @@ def test_preset_has_every_primitive_that_it_is_said_to_have() -> None:
     assert module is not None
     ops = {op.name for template in module.all("template") for op in template.ops}
     assert {"mixer.latent_attention", "ffn.moe", "memory.neural", "depth_gate"} <= ops
-    assert [op["type"] for op in module.one("graph").ops if op.name == "merge"] == ["gated"]
+    assert [op["kind"] for op in module.one("graph").ops if op.name == "merge"] == ["gated"]
     assert [op["method"] for op in module.one("graph").ops if op.name == "integrate"] == ["ode_rk4"]
     assert [mode["name"] for mode in module.one("phases")["execution_modes"]] == ["think", "answer"]
 
