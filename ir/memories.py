@@ -11,7 +11,7 @@ from attrs import evolve
 from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, PADDING_KINDS, grows, layer_kind
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import Cost, Definition, LocalTensor, definition
+from eulerc.ir.definition import Cost, Definition, LocalTensor, definition, is_mixer
 from eulerc.ir.fields import Choice, Field, Flag
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.slots import assigned
@@ -150,6 +150,13 @@ def first_state(mixers: Sequence[Op]) -> int:
     return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
 
 
+def states_taken(ops: Sequence[Op]) -> int:
+    """The index of the first state of a layer's first cache slot that its mixers and its memory leave free."""
+    mixers = [op for op in ops if is_mixer(op) and not op.get("slot")]
+    behind = [int(op["first_state"]) + len(op.carries) for op in ops if is_memory(op) and op.carries]
+    return max(first_state(mixers), *behind, 0)
+
+
 def check_memory(memory: Op, mixer: Op, gate: Op | None, report: Report) -> None:
     """What a layer with a memory may not be."""
     if is_none(mixer):
@@ -170,7 +177,7 @@ def check_memory(memory: Op, mixer: Op, gate: Op | None, report: Report) -> None
             secondary=((gate.span, "only some tokens go through, set here"),),
             help="take the memory out, or the gate of these layers",
         )
-    for what, span in _without_place(mixer) if memory["update_at_inference"] else ():
+    for what, span in without_place(mixer) if memory["update_at_inference"] else ():
         report.error(
             "E0873",
             f"a memory that learns beside attention that {what}",
@@ -181,7 +188,7 @@ def check_memory(memory: Op, mixer: Op, gate: Op | None, report: Report) -> None
         )
 
 
-def _without_place(mixer: Op) -> Iterator[tuple[str, Any]]:
+def without_place(mixer: Op) -> Iterator[tuple[str, Any]]:
     """Why the caches of attention have no place for states."""
     for op in first_mixers(mixer):
         kind = definition(op.name)

@@ -353,6 +353,10 @@ def single_sublayer(world: World, spec: Spec) -> int:
     return 1
 
 
+STATELESS = ('"chunked"', '"indexer"', '"shared"', '"branched"', '"depth_gating"')
+"""Words of layers whose caches have no place for a state."""
+
+
 def changed_width(world: World, spec: Spec) -> int:
     """Sometimes one layer more, which projects the stream, to another width where the head's table is its own."""
     draw = world.draw
@@ -360,8 +364,11 @@ def changed_width(world: World, spec: Spec) -> int:
         return 0
     tied = spec["head"].get("tie_weights", spec["embedding"].get("tie_word_embeddings", True))
     keeps = tied or "width" in spec["embedding"]
-    change = {"d_out": world.model["d_model"] if keeps else 48, "projection": draw(st.sampled_from(["linear", "mlp"]))}
     whole = draw(st.sampled_from([body for name, body in spec["layer_templates"].items() if name != "alone"]))
+    projections = ["linear", "mlp"] if any(word in json.dumps(whole) for word in STATELESS) else ["linear", "conv1d"]
+    change = {"d_out": world.model["d_model"] if keeps else 48, "projection": draw(st.sampled_from(projections))}
+    if change["projection"] == "conv1d" and draw(st.booleans()):
+        change["kernel"] = draw(VALUES["kernel"])
     spec["layer_templates"]["ending"] = {**whole, "shape_change": change}
     spec["layer_schedule"].append({"template": "ending"})
     return 1

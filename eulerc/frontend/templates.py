@@ -28,6 +28,7 @@ from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.layering import CROSSING
 from eulerc.ir.memories import check_memory
 from eulerc.ir.ops.depth_gate import GATING, check_gate
+from eulerc.ir.ops.shape_change import check_change
 from eulerc.ir.span import Span
 
 NAME = re.compile(r"(?!.*__)[A-Za-z][A-Za-z0-9_]{0,63}")
@@ -320,6 +321,8 @@ class TemplateReader:
         if ops[1].name == "ffn.parallel":
             check_inputs(self.report, ops[1], place_of_ffn(ops))
         change = self.change(nodes.get("shape_change"), body)
+        if change is not None:
+            check_change(change, ops[0], self.report)
         for gate in gates:
             check_gate(gate, ops[0], change, self.report)
         for memory in (op for op in memories if op is not None):

@@ -319,5 +319,7 @@ def _hindrances(layer: Op, embedding: Values) -> Iterator[tuple[str, Span, str]]
     if gate is not None:
         yield "depth_gating", gate.span, "the gate reads one stream"
     for op in layer.ops:
+        if op.name == "shape_change" and op["projection"] == "conv1d":
+            yield "shape_change by conv1d", op.where("projection"), "its convolution reads one stream"
         if op.name == "wiring" and op["skip"] == "normed":
             yield "skip normed", op.where("skip"), "the norm has read one stream, and there are several to add to"

@@ -7,13 +7,18 @@ from typing import Any
 
 from attrs import evolve
 
+from eulerc.ir.cache_kinds import CONV
 from eulerc.ir.context import ModelContext, Report, Values
-from eulerc.ir.core import Op, TensorType
+from eulerc.ir.core import Op, StateType, TensorType
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
 from eulerc.ir.fields import Choice, Field, Integer
+from eulerc.ir.memories import without_place
 from eulerc.ir.tensors import Init
 
-CLASSES = {"linear": "LinearShapeChange", "mlp": "MLPShapeChange"}
+CLASSES = {"linear": "LinearShapeChange", "mlp": "MLPShapeChange", "conv1d": "ConvShapeChange"}
+
+KERNEL = 3
+"""Tokens that a convolution sees where nothing else is said."""
 
 
 @register
@@ -29,15 +34,37 @@ class ShapeChange(Definition):
             meanings={
                 "linear": "one matrix",
                 "mlp": "two matrices with SiLU between them, the inner width being `d_out`",
+                "conv1d": "a causal convolution: a matrix for each of the last `kernel` tokens",
             }
         ),
-        "How it is projected; neither has biases.",
+        "How it is projected; none has biases.",
         "linear",
     )
+    kernel = Field(
+        Integer(2, 64),
+        "With `conv1d`: tokens that it sees, the newest included; 3 if not set.",
+        None,
+        "size",
+        "shape_change_kernel",
+    )
+    spelled = {"channels": "model.d_model"}
+    implicit = {"kernel": None, "channels": None, "first_state": 0}
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        attributes = {"d_out": values.get("d_out"), "projection": values.value("projection")}
+        projection, kernel = values.value("projection"), values.get("kernel")
+        if kernel is not None and projection != "conv1d":
+            report.error(
+                "E0889",
+                f"kernel of a projection by {projection}",
+                values.where("kernel"),
+                "it sees the token alone",
+                secondary=((values.where("projection"), "set here"),) if "projection" in values else (),
+                help="set `projection: conv1d`, or take kernel out",
+            )
+        attributes = {"d_out": values.get("d_out"), "projection": projection, **cls.implicit}
+        if projection == "conv1d":
+            attributes |= {"kernel": kernel or KERNEL, "channels": context.d_model}
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
     @classmethod
@@ -46,8 +73,15 @@ class ShapeChange(Definition):
         return (evolve(stream, dims=(*stream.dims[:-1], op["d_out"])),)
 
     @classmethod
+    def carries(cls, op: Op) -> tuple[StateType, ...]:
+        kernel = cls.option(op, "kernel")
+        return () if kernel is None else (StateType(CONV, ("b", op["channels"], kernel)),)
+
+    @classmethod
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
-        width = op["d_out"]
+        width, kernel = op["d_out"], cls.option(op, "kernel")
+        if kernel is not None:
+            return (LocalTensor("conv.weight", (width, hidden_size, kernel), std),)
         if op["projection"] == "linear":
             return (LocalTensor("weight", (width, hidden_size), std),)
         return (*linear("up_proj", hidden_size, width, False, std), *linear("down_proj", width, width, False, std))
@@ -56,16 +90,39 @@ class ShapeChange(Definition):
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         inner = op["d_out"] if op["projection"] == "mlp" else 0
         streams = prod(int(extent) for operand in op.operands for extent in operand.type.dims[2:-1])
-        return Cost(linear=streams * (hidden_size + inner) * op["d_out"])
+        tokens = cls.option(op, "kernel") or 1
+        return Cost(linear=streams * (tokens * hidden_size + inner) * op["d_out"])
 
     @classmethod
     def traits(cls, op: Op) -> tuple[str, ...]:
-        return ("stream_width",)
+        return ("stream_width",) if cls.option(op, "kernel") is None else ("stream_width", "recurrent")
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        return ClassBinding("shape_change", CLASSES[op["projection"]])
+        name = CLASSES[op["projection"]]
+        if cls.option(op, "kernel") is None:
+            return ClassBinding("shape_change", name)
+        return ClassBinding("conv_shape_change", name, init={"conv.weight": "normal"})
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:
-        return {"output_size": int(op["d_out"])}
+        fields = {"output_size": int(op["d_out"])}
+        kernel = cls.option(op, "kernel")
+        if kernel is None:
+            return fields
+        return fields | {"shape_change_kernel": int(kernel), "shape_change_state": int(cls.option(op, "first_state"))}
+
+
+def check_change(change: Op, mixer: Op, report: Report) -> None:
+    """A convolution keeps the last inputs in the cache of its layer."""
+    if ShapeChange.option(change, "kernel") is None:
+        return
+    for what, span in without_place(mixer):
+        report.error(
+            "E0889",
+            f"a convolution behind attention that {what}",
+            change.where("projection"),
+            "the cache of such a layer has no place for its inputs",
+            secondary=((span, "set here"),),
+            help="choose linear or mlp, or end another layer with it",
+        )

@@ -17,7 +17,7 @@ from eulerc.ir.core import Attribute, Block, Extent, Module, Op, TensorType, Val
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import ATTENDING, Fork, pieces, runs, sections
-from eulerc.ir.memories import first_mixers, first_state
+from eulerc.ir.memories import first_mixers, first_state, states_taken
 from eulerc.ir.norms import without_sublayer
 from eulerc.ir.numbers import eps_field
 from eulerc.ir.ops.hyper_connection import hyper_of
@@ -101,6 +101,8 @@ def _template(template: Op, spec: Op, per_layer: Op | None) -> Op:
     if gate is not None:
         result = builder.add(Op("rejoin"), (stream, result), "rejoined")
     for change in (op for op in template.ops if op.name == "shape_change"):
+        if change.get("kernel") is not None:
+            change = change.replacing(first_state=states_taken(builder.ops))
         result = builder.add(change, (result,), "projected", module="shape_change")
     return evolve(template, body=builder.block(result))
 

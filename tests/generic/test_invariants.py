@@ -178,6 +178,8 @@ def test_the_receptive_field_is_what_windows_and_depth_give(name: str) -> None:
     length = 30
     seen = torch.eye(length, dtype=torch.bool)[-1]
     for template in reversed(whole_layers(module)):
+        for change in (op for op in template.ops if op.name == "shape_change" and op.carries):
+            seen = (seen[:, None] & visible(change, length)).any(dim=0)
         masks = [visible(op, length) for op in template.ops if is_mixer(op) or is_memory(op)]
         reached = [(seen[:, None] & mask).any(dim=0) for mask in masks]
         seen = torch.stack([seen, *reached]).any(dim=0)

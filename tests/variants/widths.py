@@ -43,6 +43,31 @@ VARIANTS: dict[str, str] = {
         "  - {pattern: [projected, block], layers: 3}",
         embedding="  positional: learned",
     ),
+    "shape_by_tokens": spec(
+        "shape_by_tokens",
+        changing("shape_change: {d_out: 48, projection: conv1d}", mixer="window: 5, head_dim: 16", name="narrowing")
+        + changing(
+            "shape_change: {d_out: 64, projection: conv1d, kernel: 2}",
+            mixer="type: mamba, mamba: {d_state: 8, chunk_size: 8, expand: 1, head_dim: 16, n_groups: 1}",
+            ffn="type: none",
+            name="scanning",
+        )
+        + changing(
+            "shape_change: {d_out: 48, projection: conv1d, kernel: 4}",
+            mixer="type: none",
+            norm="type: layernorm",
+            name="feeding",
+        )
+        + changing(
+            "memory: {type: neural_memory, params: {hidden: 16}, update_at_inference: true, chunk_size: 4}\n"
+            "    shape_change: {d_out: 64, projection: conv1d}",
+            mixer="head_dim: 16, rope: {theta: 100.0}",
+            name="learning",
+        ),
+        "  - loop: {times: 2, body: [{pattern: [narrowing, scanning]}]}\n"
+        "  - {pattern: [feeding, learning]}\n"
+        "  - integrator: {type: ode_euler, steps: 2, body: [{pattern: [narrowing, scanning]}]}",
+    ),
     "shape_back": spec(
         "shape_back",
         changing("shape_change: {d_out: 80}", mixer="differential: {}", name="up")

@@ -225,6 +225,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "execution_modes": ("list[dict]", "Phases of generation: name, budget in tokens, and what else tells them apart."),
     "transition_token_id": ("int", "Token that ends a phase which another one follows."),
     "module_indices": ("list[int]", "For every layer that runs, which of the modules in `layers` it is."),
+    "shape_change_kernel": ("int", "Tokens that the convolutions see which change the width of the stream."),
+    "shape_change_state": ("int", "Place of the inputs of these convolutions among the states of a layer's cache."),
     "merge_sizes": ("list[list[int]]", "Widths before and behind every matrix that joins streams of layers."),
     "integrator_steps": ("list[int]", "The steps of every integrator; of an adaptive one, the most."),
     "integrator_tolerances": ("list[float]", "The error that every adaptive integrator allows a step."),

@@ -277,7 +277,13 @@ class Model:
     def number_of_states(self) -> int:
         """How many states of one kind a layer keeps at most, beside those that grow."""
         behind = (int(op["first_state"]) + len(op.carries) for op in self.memories if op.carries)
-        return max(first_state(self.mixers), *behind, 0)
+        changes = (int(op["first_state"]) + 1 for op in self.conv_changes)
+        return max(first_state(self.mixers), *behind, *changes, 0)
+
+    @cached_property
+    def conv_changes(self) -> list[Op]:
+        """The convolutions that end layers, layer by layer."""
+        return [op for layer in self.schedule for op in layer.ops if op.name == "shape_change" and op.carries]
 
     @cached_property
     def gates(self) -> list[Op]:

@@ -127,8 +127,8 @@ def _more_masks(model: Model) -> list[str]:
 def _forward(emitter: Emitter, model: Model, template: Op) -> None:
     """The layer itself: `forward`, or the method that its gate runs on some tokens."""
     gated = gate_of(template) is not None
-    mixers = [op for op in template.ops if definition(op.name).axis == "mixer"]
-    caches = gated or any("past_key_values" in _asked(model, op) for op in mixers)
+    keeping = [op for op in template.ops if definition(op.name).axis == "mixer" or op.carries]
+    caches = gated or any("past_key_values" in _asked(model, op) for op in keeping)
     assert template.body is not None
     crosses = len(template.body.arguments) > 1
     name = "process" if gated else "forward"
@@ -252,6 +252,8 @@ class _Wiring:
             )
         elif op.name == "hyper_read":
             self.emitter.line(f"{target}, post, mixing = self.{op['module']}({source})")
+        elif op.name == "shape_change" and op.carries:
+            self.emitter.call(f"{target} = self.{op['module']}", [source, *self._asked_by_name(op)])
         elif axis in ("mixer", "memory"):
             made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
             weights = ["_"] if definition(op.name).gives_weights else []
@@ -264,9 +266,11 @@ class _Wiring:
 
     def _mixer_arguments(self, op: Op, source: str) -> list[str]:
         """What the component's `forward` asks for: the operand as `hidden_states`, the rest by the layer's names."""
+        return [f"hidden_states={source}", *self._asked_by_name(op), "**kwargs"]
+
+    def _asked_by_name(self, op: Op) -> list[str]:
         other = self._of_slot(op) | ({"attention_mask": "padding_mask"} if self._reads_padding(op) else {})
-        asked = (f"{name}={other.get(name, name)}" for name in _asked(self.model, op))
-        return [f"hidden_states={source}", *asked, "**kwargs"]
+        return [f"{name}={other.get(name, name)}" for name in _asked(self.model, op)]
 
     def _of_slot(self, op: Op) -> dict[str, str]:
         """What a mixer in a further slot reads in place of what is for the first."""
