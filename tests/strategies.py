@@ -28,6 +28,7 @@ from eulerc.ir.ops.head_transform import HeadTransform
 from eulerc.ir.ops.integrate import STAGES
 from eulerc.ir.ops.latent_attention import MLA_FIELDS
 from eulerc.ir.ops.per_layer_input import PerLayerInput
+from eulerc.ir.ops.ttt import ADAMW
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS, SCALING_KEYS
 from eulerc.ir.routing import CORRECTION_FIELDS, GROUP_FIELDS
 from eulerc.reference import keys
@@ -313,6 +314,7 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
         spec |= phases(draw, spec)
     if is_wide:
         narrow_where_it_must(spec)
+    one_slot_where_it_must(spec)
     several_streams(draw, spec)
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
@@ -571,19 +573,43 @@ def compressed(world: World) -> Drawn:
     return drawn
 
 
+FURTHER = ("third", "fourth")
+"""The names of branches that a spec does without where it must."""
+
+
 def branched(world: World) -> Drawn:
-    """Attention beside Mamba, which have no number in common; chunks find no cache there."""
+    """Attention beside Mamba, which have no number in common, and further mixers of any kind; no chunks at first."""
     draw = world.draw
     attention = {} if world.chunked else plain(world)
     # With these a drawn model came up whose float32 is off by up to 1.5e-4 from its float64, padded or not
     attention.pop("mixture", None)
     far = recurrent(world, by_axis("mixer")["mamba"].fields)
     branches = {"near": {"type": "attention", "attention": attention}, "far_away": {"type": "mamba", "mamba": far}}
+    branches |= {name: further_branch(world) for name in draw(st.sampled_from([(), FURTHER[:1], FURTHER]))}
     selector = draw(st.sampled_from([None, {"type": "sum"}, {"type": "learned_gate"}, {"type": "top_k", "top_k": 2}]))
     if selector is not None and draw(st.booleans()):
         selector = {**selector, "input": "hidden"}
     block = {"branches": branches} if selector is None else {"branches": branches, "selector": selector}
     return {"type": "branched", "branched": block}
+
+
+def further_branch(world: World) -> Drawn:
+    """A mixer for which there may be no room in the first cache slot of its layer."""
+    kinds = {word: kind for word, kind in by_axis("mixer").items() if word not in ("attention", "branched", "none")}
+    word = world.draw(st.sampled_from(["attention", "attention", *sorted(kinds)]))
+    if word == "attention":
+        return {"type": word, word: lacking(plain(world), "mixture")}
+    block = recurrent(world, kinds[word].fields)
+    return {"type": word, kinds[word].block or word: block} if block else {"type": word}
+
+
+def one_slot_where_it_must(spec: Spec) -> None:
+    """Takes further branches out where layers have one cache slot each."""
+    written = json.dumps([spec["layer_schedule"], spec["embedding"]])
+    if any(word in written for word in ('"loop"', '"integrator"', '"share"', '"per_layer"')):
+        for body in spec["layer_templates"].values():
+            for name in FURTHER:
+                body["mixer"].get("branched", {"branches": {}})["branches"].pop(name, None)
 
 
 def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
@@ -593,6 +619,10 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
         drawn.pop("rope")
     if "variant" in fields:
         one_variant(drawn, fields)
+    if drawn.get("inner_optimizer") != "adamw":
+        drawn = lacking(drawn, *ADAMW)
+    else:
+        drawn["inner_eps"] = 0.01
     if drawn.get("chunkwise") is False:
         drawn.pop("chunk_size", None)
     if world.one_width and "n_heads" in fields:

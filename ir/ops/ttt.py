@@ -38,8 +38,11 @@ INNER_MODEL: dict[str, Field] = {
     ),
 }
 
-ADAMW: dict[str, Any] = {"inner_betas": [0.9, 0.999], "inner_eps": 1e-8, "inner_weight_decay": 0.01}
-"""What AdamW reads beside a learning rate, and what it has where the spec does not say."""
+ADAMW: dict[str, Any] = {"inner_betas": [0.9, 0.999], "inner_eps": 1e-4, "inner_weight_decay": 0.01}
+"""What AdamW reads beside a learning rate, and what it has where the spec does not say.
+
+With the usual eps of 1e-8 a sum of gradients that rounding makes no zero of takes a whole step in either direction.
+"""
 
 
 @register
@@ -95,7 +98,7 @@ class TTT(RecurrentMixer):
         "AdamW: how much of its moments a step keeps; [0.9, 0.999] if not set.",
         None,
     )
-    inner_eps = Field(EPS, "AdamW: added to the root of the second moment; 1e-8 if not set.", None)
+    inner_eps = Field(EPS, "AdamW: added to the root of the second moment; 1e-4 if not set.", None)
     inner_weight_decay = Field(
         Number(0), "AdamW: decay of the weights, as a multiple of inner_lr; 0.01 if not set.", None
     )

@@ -4,6 +4,7 @@ from tests.variants.building import block, spec
 from tests.variants.core import DEEPSEEK_MOE
 
 TTT = "type: ttt_layer, ttt: {mini_batch_size: 8"
+ADAMW = "inner_optimizer: adamw, inner_eps: 0.01"
 
 VARIANTS: dict[str, str] = {
     "ttt": spec(
@@ -18,7 +19,8 @@ VARIANTS: dict[str, str] = {
     "ttt_adamw_beside_all": spec(
         "adapts",
         block(
-            f"{TTT}, inner_model: {{type: linear}}, inner_optimizer: adamw, inner_steps_per_token: 2}}", name="linear"
+            f"{TTT}, inner_model: {{type: linear}}, {ADAMW}, inner_steps_per_token: 2}}",
+            name="linear",
         )
         + block(
             "type: ttt_layer, ttt: {mini_batch_size: 4, inner_model: {hidden: 8}, inner_optimizer: adamw, n_heads: 2, "
