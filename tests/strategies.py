@@ -319,7 +319,7 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
 
-ONE_STREAM = ("mtp", "depth_gating", "per_layer", "parallel", "normed", "shared_norm", "residual_dtype")
+ONE_STREAM = ("conv1d", "mtp", "depth_gating", "per_layer", "parallel", "normed", "shared_norm", "residual_dtype")
 """Words of what goes with one residual stream alone."""
 
 
@@ -606,7 +606,7 @@ def further_branch(world: World) -> Drawn:
 def one_slot_where_it_must(spec: Spec) -> None:
     """Takes further branches out where layers have one cache slot each."""
     written = json.dumps([spec["layer_schedule"], spec["embedding"]])
-    if any(word in written for word in ('"loop"', '"integrator"', '"share"', '"per_layer"')):
+    if any(word in written for word in ('"loop"', '"integrator"', '"share"', '"per_layer"', '"parallel"')):
         for body in spec["layer_templates"].values():
             for name in FURTHER:
                 body["mixer"].get("branched", {"branches": {}})["branches"].pop(name, None)

@@ -3,7 +3,7 @@
 from hypothesis import strategies as st
 
 DRAWN = {
-    "width": st.sampled_from([48, 64]),
+    "width": st.sampled_from([48, 96]),
     "n_blocks": st.sampled_from([1, 2]),
 }
 TRIED = {"width": [96], "n_blocks": [2]}
