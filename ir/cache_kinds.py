@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import definition, is_mixer
@@ -29,6 +29,13 @@ PADDING_KINDS = (*RECURRENT_KINDS, HYBRID)
 def grows(state: StateType) -> bool:
     """Whether a state has a place for every token, or for those of a window."""
     return any(isinstance(extent, str) and extent.startswith("t") for extent in state.dims)
+
+
+def free_state(ops: Iterable[Op]) -> int:
+    """The index of the first state of a layer's cache that its ops leave free; some say where their own begin."""
+    kinds = [(op, [state.kind == CONV for state in op.carries if not grows(state)]) for op in ops]
+    ends = (int(op.get("first_state", 0)) + max(found.count(True), found.count(False)) for op, found in kinds)
+    return max(ends, default=0)
 
 
 def layer_kind(op: Op) -> str | None:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from attrs import evolve
 
-from eulerc.ir.cache_kinds import CONV, HYBRID_KINDS, PADDING_KINDS, grows, layer_kind
+from eulerc.ir.cache_kinds import HYBRID_KINDS, PADDING_KINDS, free_state, layer_kind
 from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
-from eulerc.ir.definition import Cost, Definition, LocalTensor, definition, is_mixer
+from eulerc.ir.definition import Cost, Definition, LocalTensor, definition
 from eulerc.ir.fields import Choice, Field, Flag
 from eulerc.ir.ops.no_sublayer import is_none
 from eulerc.ir.slots import assigned
@@ -145,16 +145,13 @@ def first_mixers(mixer: Op) -> list[Op]:
 
 
 def first_state(mixers: Sequence[Op]) -> int:
-    """The index of the first state of a cache slot that its mixers leave free."""
-    kinds = [[state.kind == CONV for state in definition(op.name).carries(op) if not grows(state)] for op in mixers]
-    return max((max(found.count(True), found.count(False)) for found in kinds), default=0)
+    """The index of the first state of a layer's cache that its mixers leave free."""
+    return free_state([evolve(op, carries=definition(op.name).carries(op)) for op in mixers])
 
 
 def states_taken(ops: Sequence[Op]) -> int:
-    """The index of the first state of a layer's first cache slot that its mixers and its memory leave free."""
-    mixers = [op for op in ops if is_mixer(op) and not op.get("slot")]
-    behind = [int(op["first_state"]) + len(op.carries) for op in ops if is_memory(op) and op.carries]
-    return max(first_state(mixers), *behind, 0)
+    """The index of the first state of a layer's first cache slot that its ops leave free."""
+    return free_state(op for op in ops if not op.get("slot"))
 
 
 def check_memory(memory: Op, mixer: Op, gate: Op | None, report: Report) -> None:

@@ -521,6 +521,9 @@ def template(world: World, with_let: bool) -> Drawn:
     draw = world.draw
     position = draw(st.sampled_from(list(definition("wiring").fields["position"].kind.meanings)))  # type: ignore[attr-defined]
     drawn: Drawn = {"mixer": mixer(world), "ffn": feed_forward(world, with_let)}
+    taken = {"indexer", "kv"} & drawn["mixer"].get("attention", {}).keys()
+    if drawn["ffn"]["type"] == "channel_mix" and (world.chunked or taken):
+        drawn["ffn"] = {"type": "mlp"}
     is_special = draw(st.integers(0, 5)) == 0
     drawn["norm"] = dict(draw(st.sampled_from(SPECIAL_NORMS))) if is_special else norm(draw)
     if position != "pre" or draw(st.booleans()):
@@ -1193,7 +1196,12 @@ def entry(world: World, templates: Mapping[str, Drawn], start: int) -> tuple[Dra
 def may_be_gated(body: Drawn) -> bool:
     """Whether some tokens may go past layers of a template."""
     hindering = {"window", "indexer", "kv", "mixture", "compression"} & body["mixer"].get("attention", {}).keys()
-    return body["mixer"]["type"] == "attention" and not hindering and '"moe"' not in json.dumps(body["ffn"])
+    return body["mixer"]["type"] == "attention" and not hindering and not has_network(body, "moe", "channel_mix")
+
+
+def has_network(body: Drawn, *kinds: str) -> bool:
+    """Whether a template has a feed-forward network of one of these kinds."""
+    return any(f'"{kind}"' in json.dumps(body["ffn"]) for kind in kinds)
 
 
 @st.composite
@@ -1211,7 +1219,10 @@ def override(world: World, templates: list[Drawn]) -> Drawn:
         {"norm": {"eps": 0.02}},
     ]
     networks = [body["ffn"] for body in templates]
-    if all(network["type"] != "parallel" and "alpha" not in network.get("clamp", {}) for network in networks):
+    if all(
+        network["type"] not in ("parallel", "channel_mix") and "alpha" not in network.get("clamp", {})
+        for network in networks
+    ):
         choices.append({"ffn": {"activation": "relu"}})
     if any(body["mixer"]["type"] != "attention" for body in templates):
         choices = [choice for choice in choices if "attention" not in choice]
@@ -1244,6 +1255,7 @@ def prediction(world: World, spec: Spec) -> Drawn:
     names = [name for name in names if spec["layer_templates"][name]["mixer"]["type"] != "branched"]
     in_blocks = ("'compression'", "'nsa'")
     names = [name for name in names if not any(w in repr(spec["layer_templates"][name]["mixer"]) for w in in_blocks)]
+    names = [name for name in names if not has_network(spec["layer_templates"][name], "channel_mix")]
     if not names:
         return {"type": "causal_lm"}
     drawn: Drawn = world.draw(some_of(blocks.MTP, without=("head_template",)))

@@ -126,6 +126,14 @@ def check_template(template: Op, layers: Sequence[Op], head: Values, report: Rep
             "layers of prediction modules keep no blocks",
             help="name a template without compression",
         )
+    if any(op.name == "ffn.channel_mix" for op in template.walk()):
+        report.error(
+            "E0852",
+            f"head_template {template.symbol} has a channel_mix",
+            where,
+            "layers of prediction modules get one mask, that of their mixer",
+            help="name a template with another feed-forward network",
+        )
     if gate_of(template) is not None:
         report.error(
             "E0794",

@@ -27,6 +27,7 @@ from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.layering import CROSSING
 from eulerc.ir.memories import check_memory
+from eulerc.ir.ops.channel_mix import check_channel_mix
 from eulerc.ir.ops.depth_gate import GATING, check_gate
 from eulerc.ir.ops.shape_change import check_change
 from eulerc.ir.span import Span
@@ -325,6 +326,7 @@ class TemplateReader:
             check_change(change, ops[0], self.report)
         for gate in gates:
             check_gate(gate, ops[0], change, self.report)
+        check_channel_mix(ops[1], ops[0], next(iter(gates), None), self.report)
         for memory in (op for op in memories if op is not None):
             check_memory(memory, ops[0], next(iter(gates), None), self.report)
         further = (*gates, *memories, *((change,) if "shape_change" in nodes else ()))

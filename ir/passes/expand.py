@@ -107,6 +107,13 @@ def _template(template: Op, spec: Op, per_layer: Op | None) -> Op:
     return evolve(template, body=builder.block(result))
 
 
+def _placed(builder: GraphBuilder, op: Op) -> dict[str, Attribute]:
+    """Where the states of an op begin in the layer's cache, if it does not come first."""
+    if "first_state" not in op.attributes:
+        return {}
+    return {"first_state": states_taken(builder.ops)}
+
+
 class _Layer:
     """The parts of a template, and how they are wired; with `is_wide`, on a stream in float32."""
 
@@ -196,7 +203,7 @@ class _Layer:
             output = builder.add(op, (states, others), "mixed", module=definition(op.name).module_name)
         else:
             role = "mixed" if axis == "mixer" else "fed"
-            output = builder.add(op, (states,), role, module=definition(op.name).module_name)
+            output = builder.add(op, (states,), role, module=definition(op.name).module_name, **_placed(builder, op))
         if axis == "mixer" and self.memory is not None:
             output = self._remembered(builder, states, output, op)
         if sublayer.position == "sandwich" and self.output_norm is not None:
@@ -248,7 +255,8 @@ class _Layer:
         parts = {op.get("sublayer", "ffn"): op for op in branch.ops}
         if "before" in parts:
             states = self._branch_norm(builder, states, parts["before"], f"pre_{branch.symbol}")
-        states = builder.add(parts["ffn"], (states,), str(branch.symbol), module=f"{branch.symbol}_mlp")
+        ffn, name = parts["ffn"], f"{branch.symbol}_{definition(parts['ffn'].name).module_name}"
+        states = builder.add(ffn, (states,), str(branch.symbol), module=name, **_placed(builder, ffn))
         if "after" in parts:
             states = self._branch_norm(builder, states, parts["after"], f"post_{branch.symbol}")
         return states

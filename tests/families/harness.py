@@ -79,7 +79,8 @@ class Family:
     """A family of the library, and how its tensors are called here.
 
     `losses` are arguments of calls with labels. `rounding` says why the library does not round where we do, if so.
-    A class that keeps no cache is not `cached`: what ours decodes token by token must equal what it computes at once.
+    A class that keeps no cache, or a wrong one, is not `cached`: what ours decodes token by token must equal what it
+    computes at once.
     A class that counts padding as positions does not `pad`: our padded rows must equal its rows by themselves.
     `attention` is the library's implementation that is held to, where its eager one computes something else.
     Saved buffers whose whole name matches `constants` follow from the config: they get no noise.
@@ -278,7 +279,8 @@ def results(model: Any, arguments: dict[str, Any], *, cached: bool = True, pads:
     # A token right behind the padding is predicted from it, which attends to anything: no label
     predicted = real & real.roll(1, dims=1)
     labels = padded["input_ids"].masked_fill(~predicted, -100)
-    arguments = {"use_cache": False, **arguments} if cached else arguments
+    if cached or "use_cache" in signature(model.forward).parameters:
+        arguments = {"use_cache": False, **arguments}
     full = model(**plain, labels=plain["input_ids"], **arguments)
     if not pads:
         rows, loss = by_rows(model, padded)

@@ -126,6 +126,8 @@ DOCS: dict[str, tuple[str, str]] = {
     "lightning_act": ("str", "Activation of queries, keys and values of lightning attention."),
     "lightning_chunk_size": ("int", "Tokens that lightning attention works on together."),
     "lightning_norm_eps": ("float", "Added to the mean square in the norms of lightning attention."),
+    "rwkv_size": ("int", "Channels of the keys and values of RWKV."),
+    "rwkv_chunk_size": ("int", "Tokens of the chunks that RWKV lets advance together."),
     "mlstm_qk_head_dim": ("int", "Width of the queries and keys of a head of mLSTM."),
     "mlstm_v_head_dim": ("int", "Width of the values of such a head."),
     "mlstm_gate_softcap": ("float", "Cap on what the gates of mLSTM read off the stream."),

@@ -11,13 +11,13 @@ from eulerc.backends.hf.source_edit import parse
 from eulerc.backends.hf.sources import component_source
 from eulerc.backends.hf.specialise import PRESENT
 from eulerc.ir.alibi import is_scaled
-from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, attends_in, grows, layer_kind
+from eulerc.ir.cache_kinds import HYBRID, HYBRID_KINDS, attends_in, free_state, grows, layer_kind
 from eulerc.ir.core import Module, Op, StateType, Symbol
 from eulerc.ir.definition import Handed, definition, is_mixer
 from eulerc.ir.extensions import extension_definition
 from eulerc.ir.gating import gate_of
 from eulerc.ir.layering import is_adaptive, layered
-from eulerc.ir.memories import first_state, is_memory
+from eulerc.ir.memories import is_memory
 from eulerc.ir.naming import class_prefix, stem
 from eulerc.ir.numbers import (
     block_types,
@@ -276,14 +276,7 @@ class Model:
     @cached_property
     def number_of_states(self) -> int:
         """How many states of one kind a layer keeps at most, beside those that grow."""
-        behind = (int(op["first_state"]) + len(op.carries) for op in self.memories if op.carries)
-        changes = (int(op["first_state"]) + 1 for op in self.conv_changes)
-        return max(first_state(self.mixers), *behind, *changes, 0)
-
-    @cached_property
-    def conv_changes(self) -> list[Op]:
-        """The convolutions that end layers, layer by layer."""
-        return [op for layer in self.schedule for op in layer.ops if op.name == "shape_change" and op.carries]
+        return max((free_state(template.ops) for template in self.schedule), default=0)
 
     @cached_property
     def gates(self) -> list[Op]:

@@ -254,7 +254,7 @@ class _Wiring:
             self.emitter.line(f"{target}, post, mixing = self.{op['module']}({source})")
         elif op.name == "shape_change" and op.carries:
             self.emitter.call(f"{target} = self.{op['module']}", [source, *self._asked_by_name(op)])
-        elif axis in ("mixer", "memory"):
+        elif axis in ("mixer", "memory") or op.carries:
             made = [value.name for value in definition(op.name).offers(op)] if op.get("hands_on") else []
             weights = ["_"] if definition(op.name).gives_weights else []
             targets = ", ".join((target, *weights, *made))

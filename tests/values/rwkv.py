@@ -1,0 +1,5 @@
+"""RWKV."""
+
+from hypothesis import strategies as st
+
+DRAWN = {"inner_size": st.sampled_from([24, 40])}
