@@ -15,6 +15,7 @@ from eulerc.api import build
 from tests.hf_suite.library_tests import prepare
 from tests.variants import VARIANTS, block, spec
 from tests.variants.core import ALTERNATING
+from tests.variants.memories import LEARNS, NEURAL, with_memory
 
 HERE = Path(__file__).parent
 # The library asks for two layers at most.
@@ -55,6 +56,7 @@ transition: {type: budget_exhausted}
     ),
     "predicting further tokens": VARIANTS["mtp_deepseek"].replace("repeat: 2", "repeat: 1"),
     "a prefix": VARIANTS["prefix"],
+    "a memory": spec("remembering", with_memory(block("n_kv_heads: 2"), f"{NEURAL}, {LEARNS}")),
     "tokens past a layer": spec("past", schedule="  - {template: block}\n  - {template: block, depth_gating: {}}"),
 }
 
