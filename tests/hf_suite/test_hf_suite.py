@@ -57,6 +57,22 @@ transition: {type: budget_exhausted}
     "predicting further tokens": VARIANTS["mtp_deepseek"].replace("repeat: 2", "repeat: 1"),
     "a prefix": VARIANTS["prefix"],
     "a memory": spec("remembering", with_memory(block("n_kv_heads: 2"), f"{NEURAL}, {LEARNS}")),
+    "widths": spec(
+        "widths",
+        block("head_dim: 16", name="widening")
+        + "    shape_change: {d_out: 96, projection: conv1d}\n"
+        + block("head_dim: 16"),
+        "  - {pattern: [widening, block]}",
+        rest="head: {tie_weights: false}",
+    ),
+    "hyper-connections": spec(
+        "streamed", block("n_kv_heads: 2", residual="type: hyper_connection, hyper: {expand: 2, collapse: gated}")
+    ),
+    "streams of layers": spec(
+        "forked",
+        schedule="  - parallel: [{stream: one, body: [{template: block}]}, {stream: two, body: [{template: block}]}]\n"
+        "    merge: {type: gated}",
+    ),
     "tokens past a layer": spec("past", schedule="  - {template: block}\n  - {template: block, depth_gating: {}}"),
 }
 

@@ -381,7 +381,8 @@ def _call(
     with emitter.indent(f"{', '.join(('hidden_states', *targets))} = {layer}("):
         emitter.line(f"{states},")
         if others is not None:
-            emitter.line(f"key_value_states={others},")
+            # By position, as what layers hand on is
+            emitter.line(f"{others},")
         if model.per_layer:
             emitter.line("per_layer_inputs[:, :, layer_idx],")
         # By position, since checkpoints of the reentrant kind follow gradients of no other arguments
