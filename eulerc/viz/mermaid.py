@@ -63,9 +63,11 @@ def _block(kind: Kind, picture: Picture) -> Iterator[str]:
     prefix = kind.letter
     head = f"{kind.letter}: {kind.name}, {kind.where}, {kind.parameters} a layer"
     yield f'  subgraph {prefix}_block["{_plain(head)}"]'
-    argument = kind.body.arguments[0].name
-    names = {argument: f"{prefix}_in"}
+    stream, *others = kind.body.arguments
+    names = {stream.name: f"{prefix}_in", **{other.name: f"{prefix}_other" for other in others}}
     yield f'    {prefix}_in(["{_plain(f"residual stream, {kind.hidden_size}")}"])'
+    if others:
+        yield f'    {prefix}_other(["{_plain(f"other stream, {kind.hidden_size}")}"])'
     for index, op in enumerate(op for op in kind.body.ops if op.name != "yield"):
         node = f"{prefix}{index}"
         names |= {result.name: node for result in op.results}

@@ -140,7 +140,8 @@ def _text(template: Op, *, numbers: bool) -> str:
     rows = []
     for op in template.ops:
         shape = {name: value if numbers or _is_choice(value) else None for name, value in op.attributes.items()}
-        rows.append((op.name, [operand.name for operand in op.operands], sorted(shape.items())))
+        operands = [(operand.name, operand.type if numbers else None) for operand in op.operands]
+        rows.append((op.name, operands, sorted(shape.items())))
     return repr(rows)
 
 

@@ -15,7 +15,11 @@ from eulerc.viz.text import one_line
 Ropes = Mapping[str, Op]
 Fields = Mapping[str, Field]
 
+OTHER_STREAM = "key_value_states"
+"""What a layer's graph calls the stream that it reads beside its own."""
+
 QUIET = {"module", "class", "config", "width", "eps", "norm_eps", "inherits_eps", "hands_on", "first_state", "gate_eps"}
+QUIET |= {"of", "place", "sublayers", "channels"}
 QUIET |= {
     "round",
     "precision",
@@ -71,7 +75,8 @@ def details(op: Op, ropes: Ropes) -> list[str]:
         return []
     kind = definition(op.name)
     given = {name: value for name, value in shortened(op).attributes.items() if not _is_empty(name, value, kind.fields)}
-    return [one_line(words, 120) for words in (*_combined(given), *_single(given, ropes, kind.fields))]
+    beside = ["of the other stream"] if any(operand.name == OTHER_STREAM for operand in op.operands) else []
+    return [one_line(words, 120) for words in (*beside, *_combined(given), *_single(given, ropes, kind.fields))]
 
 
 def _combined(given: dict[str, Any]) -> Iterator[str]:

@@ -77,6 +77,13 @@ transition: {type: budget_exhausted}
 }
 
 
+ASSUMING = {
+    "widths": {"test_hidden_states_output": "all hidden states are as wide as the last"},
+    "hyper-connections": {"test_hidden_states_output": "hidden states have one stream"},
+}
+"""Tests of the library that a model cannot pass, with what they assume of it."""
+
+
 @pytest.fixture(scope="session")
 def library_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("library_tests")
@@ -131,5 +138,6 @@ def test_no_model_test_of_the_library_fails(name: str, library_tests: Path, tmp_
     )
     assert report.exists(), run.stdout[-3000:] + run.stderr[-3000:]
     found = outcomes(report)
-    assert not {test: text for test, text in found.items() if text not in ("passed", "skipped")}
+    failed = {test: text for test, text in found.items() if text not in ("passed", "skipped")}
+    assert failed.keys() == ASSUMING.get(name, {}).keys(), failed
     assert Counter(found.values())["passed"] >= 80
