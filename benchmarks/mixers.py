@@ -38,6 +38,8 @@ class Mixer:
     sizes: dict[str, Any]
     ffn: dict[str, Any] = field(factory=lambda: {"type": "none"})
     positional: str = "none"
+    norm: str = "rmsnorm"
+    embedding_norm: bool = False
 
 
 FEED_FORWARD: dict[str, Any] = {"type": "gated_mlp", "intermediate_size": 1408}
@@ -96,6 +98,17 @@ MIXERS = (
         ffn=FEED_FORWARD,
     ),
     Mixer(
+        "rwkv",
+        {"type": "rwkv"},
+        "time_mix",
+        "RwkvForCausalLM",
+        "rwkv.blocks.0.attention",
+        {"num_hidden_layers": LAYERS},
+        ffn={"type": "channel_mix"},
+        norm="layernorm",
+        embedding_norm=True,
+    ),
+    Mixer(
         "mlstm",
         {"type": "mlstm", "mlstm": {"chunk_size": 64}},
         "mlstm",
@@ -119,9 +132,12 @@ def spec(mixer: Mixer) -> dict[str, Any]:
             "n_heads": 8,
             "dtype": "float32",
         },
-        "embedding": {"positional": mixer.positional},
+        "embedding": {
+            "positional": mixer.positional,
+            **({"norm": {"type": mixer.norm}} if mixer.embedding_norm else {}),
+        },
         "head": {"tie_weights": False},
-        "layer_templates": {"block": {"mixer": mixer.mixer, "ffn": mixer.ffn}},
+        "layer_templates": {"block": {"mixer": mixer.mixer, "ffn": mixer.ffn, "norm": {"type": mixer.norm}}},
         "layer_schedule": [{"template": "block", "repeat": LAYERS}],
     }
 

@@ -22,26 +22,29 @@ def wkv_of_chunks(
     state: tuple[torch.Tensor, ...],
     chunk_size: int,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    """`wkv` of whole chunks, which advance together: a step for each place in them, then one for each chunk."""
-    key, value = (states.unflatten(1, (-1, chunk_size)) for states in (key, value))
-    ones, zeros = torch.ones_like(key), torch.zeros_like(key[:, :, 0])
-    total: tuple[torch.Tensor, ...] = (zeros, zeros, zeros - 1e38)
-    within = []
-    for place in range(chunk_size):
-        within.append(total)
-        token = (value[:, :, place], ones[:, :, place], key[:, :, place])
-        total = sum_of((total[0], total[1], total[2] + decay), token)
-    before = []
-    for chunk in range(key.shape[1]):
+    """`wkv` of whole chunks: a step for each to find the state before it, then one for each place in all of them."""
+    key, value = (states.unflatten(1, (-1, chunk_size)).transpose(1, 2) for states in (key, value))
+    # (batch, places, chunks, channels): what each chunk but the last adds by its end
+    left = torch.arange(chunk_size - 1, -1, -1, device=key.device)
+    weights = key[:, :, :-1] + left[:, None, None] * decay
+    scale = weights.amax(dim=1)
+    weights = torch.exp(weights - scale[:, None])
+    added = ((weights * value[:, :, :-1]).sum(dim=1), weights.sum(dim=1), scale)
+    before = [state]
+    for chunk in range(key.shape[2] - 1):
+        state = sum_of((state[0], state[1], state[2] + chunk_size * decay), tuple(part[:, chunk] for part in added))
         before.append(state)
-        state = sum_of((state[0], state[1], state[2] + chunk_size * decay), tuple(part[:, chunk] for part in total))
-    numerator, denominator, scale = (torch.stack(parts, dim=1)[:, :, None] for parts in zip(*before, strict=True))
-    scale = scale + torch.arange(chunk_size, device=key.device)[:, None] * decay
-    seen = sum_of(
-        (numerator, denominator, scale), tuple(torch.stack(parts, dim=2) for parts in zip(*within, strict=True))
-    )
-    numerator, denominator, _ = sum_of(seen, (value, ones, key + bonus))
-    return (numerator / denominator).flatten(1, 2), state
+
+    one = key.new_ones(())
+    state = tuple(torch.stack(parts, dim=1) for parts in zip(*before, strict=True))
+    seen = []
+    for token in zip(value.unbind(dim=1), key.unbind(dim=1), strict=True):
+        seen.append(state)
+        state = sum_of((state[0], state[1], state[2] + decay), (token[0], one, token[1]))
+    numerator, denominator, scale = (torch.stack(parts, dim=1) for parts in zip(*seen, strict=True))
+    numerator, denominator, _ = sum_of((numerator, denominator, scale), (value, one, key + bonus))
+    output = (numerator / denominator).transpose(1, 2).flatten(1, 2)
+    return output, tuple(part[:, -1] for part in state)
 
 
 def wkv(
