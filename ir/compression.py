@@ -21,6 +21,9 @@ POOLS = Choice(
     }
 )
 
+LEARNED_POOLS = ("softmax_gated", "learned_pool")
+"""Those that know where in its block a token stands."""
+
 BLOCK_INDEXER_FIELDS: dict[str, Field] = {
     "arch": Field(
         Choice(
@@ -216,7 +219,7 @@ def pool_tensors(
     prefix: str, pool: str, tokens: int, series: int, heads: int, width: int, std: Init
 ) -> list[LocalTensor]:
     """What makes one key of a block of `tokens` tokens, each with `series` keys of some `heads`."""
-    bias = LocalTensor(f"{prefix}.position_bias", (tokens // series, series * heads * width), Init("zeros"))
+    bias = LocalTensor(f"{prefix}.position_bias", (tokens // series, series * heads * width), Init("zeros"), "float32")
     if pool == "softmax_gated":
         return [bias]
     if pool == "learned_pool":
@@ -261,7 +264,7 @@ def compressor_states(
 
 
 def untrained(tensors: list[LocalTensor]) -> list[LocalTensor]:
-    """Tensors of a choice, which has no gradient."""
+    """The tensors of a choice, which has no gradient."""
     return [LocalTensor(t.name, t.shape, t.init, t.dtype, trained=False) for t in tensors]
 
 

@@ -229,6 +229,7 @@ COMPATIBILITY: dict[str, Field] = {
             meanings={
                 "uniform": "all in the model's dtype, but for what says otherwise of itself",
                 "layered_safe": "norms and routers are stored and computed in float32",
+                "norms_float32": "norms are, and routers are not unless they say so (DeepSeek-V4)",
             }
         ),
         "What stays in float32 in a model of 16 bits.",

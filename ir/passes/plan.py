@@ -47,7 +47,7 @@ class _Classes:
     def __init__(self, module: Module) -> None:
         self.module = module
         self.prefix = class_prefix(module.one("spec")["name"])
-        self.layered_safe = module.one("spec")["dtype_policy"] == "layered_safe"
+        self.float32_norms = module.one("spec")["dtype_policy"] != "uniform"
         self.ropes = {op.symbol: op for op in module.all("rope")}
         self.found: dict[str, _Class] = {}
         ops = [(template.symbol, op) for template in module.all("template") for op in template.ops]
@@ -76,7 +76,7 @@ class _Classes:
         if isinstance(rope, Symbol):
             op = op.replacing(rope=dict(self.ropes[str(rope)].attributes))
         kind = definition(op.name)
-        return kind.float32_binding(op) if self.layered_safe else kind.binding(op)
+        return kind.float32_binding(op) if self.float32_norms else kind.binding(op)
 
     def key(self, op: Op) -> str | None:
         binding = self._bound(op)

@@ -47,7 +47,7 @@ class BlockPool(nn.Module):
             weights = gates.softmax(dim=2, dtype=torch.float32).to(keys.dtype)
             return (keys * weights).sum(dim=2)
         elif self.config.pool == "learned_pool":
-            keys = self.by_head(tokens) + self.by_head(self.position_bias)
+            keys = self.by_head(tokens) + self.by_head(self.position_bias).to(tokens.dtype)
             if self.config.overlapping_series:
                 keys = keys.masked_fill(absent, 0)
             hidden_states = self.in_proj(keys.transpose(2, 3).flatten(-2))

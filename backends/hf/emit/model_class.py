@@ -19,6 +19,7 @@ from eulerc.backends.hf.emit.late_layers import (
 )
 from eulerc.backends.hf.emit.masks import masks, position_biases
 from eulerc.backends.hf.emit.pieces import Pieces
+from eulerc.ir.compression import LEARNED_POOLS
 from eulerc.ir.definition import definition
 from eulerc.ir.memories import kept_in_checkpoint
 from eulerc.ir.numbers import of_norm, tensor_plan
@@ -94,6 +95,8 @@ def _kept_in_float32(model: Model) -> list[str]:
         names.append("sinks")
     for op in model.mixers:
         names += [f"{op['module']}.{part}" for part in definition(op.name).in_float32]
+    if any(op.get("m_block") is not None and op["pool"] in LEARNED_POOLS for op in model.mixers):
+        names.append("pool.position_bias")
     names += [tensor.name for op in model.memories for tensor in kept_in_checkpoint(op)]
     return list(dict.fromkeys(names)) + _norms_in_float32(model)
 
