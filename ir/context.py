@@ -96,6 +96,8 @@ class ModelContext:
     hints: Values
     layered_safe: bool = False
     """Whether norms and routers are float32 whatever the model's dtype."""
+    float32_norms: bool = False
+    """Whether norms are."""
     extensions: tuple[Extension, ...] = ()
     """Where further types of mixers and feed-forward networks come from."""
     lacks_extensions: bool = False

@@ -68,13 +68,14 @@ def elaborate(spec: Spec, diagnostics: Diagnostics, extensions: Sequence[Extensi
         return None
     read = _read_blocks(reader, entries, root)
     _check_required(entries, root, diagnostics)
-    layered_safe = read.compatibility.given.get("dtype_policy") == "layered_safe"
+    policy = read.compatibility.given.get("dtype_policy", "uniform")
     context = ModelContext(
         read.model,
         read.embedding,
         read.head,
         read.hints,
-        layered_safe,
+        layered_safe=policy == "layered_safe",
+        float32_norms=policy != "uniform",
         extensions=tuple(extensions),
         lacks_extensions=len(extensions) < _named(entries.get("extensions")),
     )

@@ -37,7 +37,8 @@ class RMSNorm(Definition):
                 help="take float32_weight out",
             )
         refuse_without_weight(("unit_offset", "float32_weight"), values, report)
-        refuse_under_policy("float32_weight", False, values, context, report)
+        if context.float32_norms:
+            refuse_under_policy("float32_weight", False, values, context, report)
         attributes = {
             "eps": float(values.get("eps") or context.norm_eps(cls.name)),
             "weight": values.value("weight"),
@@ -72,11 +73,12 @@ class RMSNorm(Definition):
 
 
 def refuse_under_policy(key: str, refused: Any, values: Values, context: ModelContext, report: Report) -> None:
-    """A key may not undo what the policy layered_safe is for."""
-    if context.layered_safe and key in values and values.get(key) == refused:
+    """A key may not undo what the model's policy is for."""
+    policy = "layered_safe" if context.layered_safe else "norms_float32"
+    if key in values and values.get(key) == refused:
         report.error(
             "E0768",
-            f"{key} {str(refused).lower()} under the policy layered_safe",
+            f"{key} {str(refused).lower()} under the policy {policy}",
             values.where(key),
             "the policy has it in float32",
             help=f"take {key} out, or set compatibility.dtype_policy to uniform",

@@ -66,10 +66,11 @@ class SparseMoe(Definition):
 
     @classmethod
     def lower(cls, values: Values, context: ModelContext, report: Report) -> Op | None:
-        for key, refused in (("router_float32", False), ("router_dtype", "model"), ("scores_dtype", "model")):
-            refuse_under_policy(key, refused, values, context, report)
-        if values.get("bias_correction") is not None:
-            refuse_under_policy("dtype", "model", values.inner("bias_correction"), context, report)
+        if context.layered_safe:
+            for key, refused in (("router_float32", False), ("router_dtype", "model"), ("scores_dtype", "model")):
+                refuse_under_policy(key, refused, values, context, report)
+            if values.get("bias_correction") is not None:
+                refuse_under_policy("dtype", "model", values.inner("bias_correction"), context, report)
         if (values.get("routing") or {}).get("type") != "sparsemixer":
             values = context.with_policy(values, router_float32=True, router_dtype="float32")
         activation = resolve_activation(values, values.value("gated_experts"), report)
