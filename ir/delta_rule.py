@@ -83,7 +83,7 @@ class DeltaMixer(RecurrentMixer):
     chunk_size = Field(
         Integer(maximum=2**16),
         "Tokens worked on together; changes speed and not results.",
-        64,
+        32,
         "size",
         "linear_chunk_size",
         unit="tokens",

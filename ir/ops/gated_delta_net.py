@@ -64,7 +64,7 @@ class GatedDeltaNet(DeltaMixer):
     def cost(cls, op: Op, hidden_size: int) -> Cost:
         heads, values = cls.value_heads(op), cls.value_width(op)
         work = cls.common_work(op, hidden_size) + hidden_size * (values + heads)
-        within = 2 * cls.key_width(op) + heads * int(op["head_dim"]) + 2 * values
+        within = 2 * cls.key_width(op) + 2 * values
         return Cost(work, within, window=op["chunk_size"], chunked=True, blockwise=True)
 
     @classmethod

@@ -63,7 +63,7 @@ class KimiDeltaNet(DeltaMixer):
         ranks = int(op["rank"]) * (2 * hidden_size + keys + values)
         # A token's products with itself are no products of matrices
         work = cls.common_work(op, hidden_size) + ranks - keys
-        return Cost(work, 2 * (keys + values), window=op["chunk_size"], chunked=True, blockwise=True)
+        return Cost(work, keys + 2 * values, window=op["chunk_size"], chunked=True, blockwise=True)
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:

@@ -7,22 +7,23 @@ from torch import nn
 from transformers.integrations.hub_kernels import use_kernel_func_from_hub_with_fallback
 
 
-def normalised(states: torch.Tensor) -> torch.Tensor:
-    """Vectors of length 1, in float32, along the last dimension."""
+def normalised(states: torch.Tensor, length: float = 1.0) -> torch.Tensor:
+    """Vectors of this length, in float32, along the last dimension."""
     states = states.float()
-    return states * torch.rsqrt((states * states).sum(dim=-1, keepdim=True) + 1e-6)
+    return states * (torch.rsqrt((states * states).sum(dim=-1, keepdim=True) + 1e-6) * length)
 
 
 def faded(log_decay: torch.Tensor) -> torch.Tensor:
-    """What decays leave; nothing where it were so little that numbers would lose their precision, and slow down."""
-    return nn.functional.threshold(log_decay, -60.0, -torch.inf).exp()
+    """What decays leave; nothing where products of such numbers would be too small to be normal, and slow."""
+    return nn.functional.threshold(log_decay, -30.0, -torch.inf).exp()
 
 
 def in_chunks(states: torch.Tensor, chunk_size: int) -> torch.Tensor:
-    """(batch, length, heads, ...) as (batch, chunks, heads, chunk_size, ...) in float32, with zeros at the end."""
-    padding = -states.shape[1] % chunk_size
-    states = nn.functional.pad(states.float(), (0, 0) * (states.dim() - 2) + (0, padding))
-    return states.unflatten(1, (-1, chunk_size)).transpose(2, 3).contiguous()
+    """(batch, length, heads, ...) as (chunks, batch, heads, chunk_size, ...) in float32, with zeros at the end."""
+    states, padding = states.float(), -states.shape[1] % chunk_size
+    if padding:
+        states = nn.functional.pad(states, (0, 0) * (states.dim() - 2) + (0, padding))
+    return states.unflatten(1, (-1, chunk_size)).transpose(0, 1).transpose(2, 3).contiguous()
 
 
 def delta_rule_in_chunks(
@@ -36,32 +37,33 @@ def delta_rule_in_chunks(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What all chunks have to do, and what one leaves to the next (Yang et al. 2024, section 3.2).
 
-    `query` and `key` are (batch, chunks, ..., chunk_size, key_dim), `value` (batch, chunks, ..., chunk_size,
-    value_dim), `beta` (batch, chunks, ..., chunk_size); `log_decay` sums up from the start of the chunk,
-    (batch, chunks, ..., chunk_size, key_dim or 1). `products` are those of queries and keys, and of keys and keys,
-    with what the decays between leave of them; only those with earlier tokens are read of the latter.
+    `query` and `key` are (chunks, batch, ..., chunk_size, key_dim), `value` (chunks, batch, ..., chunk_size,
+    value_dim), `beta` (chunks, batch, ..., chunk_size), where the dots are the heads; `log_decay` sums up from the
+    start of the chunk, (chunks, batch, ..., chunk_size, key_dim or 1). `products` are those of queries and keys, and
+    of keys and keys, with what the decays between leave of them; those of a key with itself and later ones are not
+    read.
+    Gives the output, (batch, chunks * chunk_size, heads, value_dim), and the last state, (batch, heads, key_dim,
+    value_dim), of which `state` is one.
     """
     scores, overlaps = products
-    chunk_size = value.shape[-2]
+    batch_size, chunk_size, value_dim = value.shape[1], *value.shape[-2:]
     identity = torch.eye(chunk_size, dtype=value.dtype, device=value.device)
     overlaps = overlaps * beta[..., None]
     inverse = torch.linalg.solve_triangular(overlaps, identity, upper=False, unitriangular=True) * beta[..., None, :]
     from_start = faded(log_decay)
-    wanted, known = inverse @ value, inverse @ (key * from_start)
-    written = key * faded(log_decay[..., -1:, :] - log_decay)
+    to_end = faded(log_decay[..., -1:, :] - log_decay)
     kept = from_start[..., -1, :, None]
 
-    if state is None:
-        state = value.new_zeros(*value[:, 0].shape[:-2], key.shape[-1], value.shape[-1])
-    states, changes = [], []
-    for wanted_here, known_here, written_here, kept_here in zip(
-        *(tensor.unbind(1) for tensor in (wanted, known, written, kept)), strict=True
-    ):
-        states.append(state)
-        changes.append(wanted_here - known_here @ state)
-        state = state * kept_here + written_here.transpose(-1, -2) @ changes[-1]
-    output = (query * from_start) @ torch.stack(states, dim=1) + scores @ torch.stack(changes, dim=1)
-    return output, state
+    states = (query * from_start, key * from_start, key * to_end, kept, value, scores, inverse)
+    chunks = [tensor.flatten(1, -3).unbind(0) for tensor in states]
+    outputs, (num_states, _, key_dim) = [], chunks[0][0].shape
+    state = value.new_zeros(num_states, key_dim, value_dim) if state is None else state.flatten(0, 1)
+    for reading, known, written, kept, wanted, scores, inverse in zip(*chunks, strict=True):
+        change = inverse @ torch.baddbmm(wanted, known, state, alpha=-1)
+        output = torch.baddbmm(reading @ state, scores, change)
+        state = torch.baddbmm(state * kept, written.transpose(-1, -2), change)
+        outputs.append(output.unflatten(0, (batch_size, -1)).transpose(1, 2))
+    return torch.cat(outputs, dim=1), state.unflatten(0, (batch_size, -1))
 
 
 def delta_rule_step(
@@ -73,12 +75,14 @@ def delta_rule_step(
     state: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token. `query` and `key` are (batch, heads, key_dim), `value` (batch, heads, value_dim), `beta` (batch,
-    heads), `log_decay` (batch, heads, key_dim or 1).
+    heads), `log_decay` (batch, heads, key_dim or 1). Gives the output, (batch, 1, heads, value_dim), and the state.
     """
-    state = state * log_decay.exp()[..., None]
-    change = (value - (key[..., None, :] @ state).squeeze(-2)) * beta[..., None]
-    state = state + key[..., :, None] * change[..., None, :]
-    return (query[..., None, :] @ state).squeeze(-2), state
+    batch_size = value.shape[0]
+    query, key, value = (states.flatten(0, 1)[:, None] for states in (query, key, value))
+    state = (state * log_decay.exp()[..., None]).flatten(0, 1)
+    change = torch.baddbmm(value, key, state, alpha=-1) * beta.flatten()[:, None, None]
+    state = torch.baddbmm(state, key.transpose(-1, -2), change)
+    return (query @ state).view(batch_size, 1, -1, value.shape[-1]), state.unflatten(0, (batch_size, -1))
 
 
 @use_kernel_func_from_hub_with_fallback("chunk_gated_delta_rule", "fla")
@@ -88,7 +92,7 @@ def chunk_gated_delta_rule(
     value: torch.Tensor,
     g: torch.Tensor,
     beta: torch.Tensor,
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     initial_state: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -99,7 +103,7 @@ def chunk_gated_delta_rule(
     (batch, value_heads, key_dim, value_dim).
     """
     dtype, (seq_len, num_heads, head_dim) = query.dtype, query.shape[1:]
-    query = in_chunks(normalised(query) * head_dim**-0.5, chunk_size)[:, :, :, None]
+    query = in_chunks(normalised(query, head_dim**-0.5), chunk_size)[:, :, :, None]
     key = in_chunks(normalised(key), chunk_size)[:, :, :, None]
     value, log_decay, beta = (
         in_chunks(states, chunk_size).unflatten(2, (num_heads, -1)) for states in (value, g, beta)
@@ -116,10 +120,9 @@ def chunk_gated_delta_rule(
         ((query @ keys) * between, (key @ keys) * between),
         log_decay[..., None],
         beta,
-        None if initial_state is None else initial_state.float().unflatten(1, (num_heads, -1)),
+        None if initial_state is None else initial_state.float(),
     )
-    output = output.flatten(2, 3).transpose(2, 3).flatten(1, 2)[:, :seq_len]
-    return output.to(dtype), state.flatten(1, 2)
+    return output[:, :seq_len].to(dtype), state
 
 
 @use_kernel_func_from_hub_with_fallback("fused_recurrent_gated_delta_rule", "fla")
@@ -134,16 +137,15 @@ def recurrent_gated_delta_rule(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token of the same: all lengths are 1."""
     shared = value.shape[2] // query.shape[2]
-    query, key = (normalised(states[:, 0]).repeat_interleave(shared, dim=1) for states in (query, key))
     output, state = delta_rule_step(
-        query * query.shape[-1] ** -0.5,
-        key,
+        normalised(query[:, 0], query.shape[-1] ** -0.5).repeat_interleave(shared, dim=1),
+        normalised(key[:, 0]).repeat_interleave(shared, dim=1),
         value[:, 0].float(),
         g[:, 0, :, None],
         beta[:, 0].float(),
         initial_state.float(),
     )
-    return output[:, None].to(value.dtype), state
+    return output.to(value.dtype), state
 
 
 def decayed_products(
@@ -177,7 +179,7 @@ def chunk_kda(
     value: torch.Tensor,
     g: torch.Tensor,
     beta: torch.Tensor,
-    chunk_size: int = 64,
+    chunk_size: int = 32,
     initial_state: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -188,14 +190,14 @@ def chunk_kda(
     key_dim, value_dim).
     """
     dtype, seq_len = query.dtype, query.shape[1]
-    query = in_chunks(normalised(query) * query.shape[-1] ** -0.5, chunk_size)
+    query = in_chunks(normalised(query, query.shape[-1] ** -0.5), chunk_size)
     key = in_chunks(normalised(key), chunk_size)
     value, log_decay, beta = (in_chunks(states, chunk_size) for states in (value, g, beta))
     log_decay = log_decay.cumsum(dim=-2)
     products = decayed_products(query, key, log_decay)
     state = None if initial_state is None else initial_state.float()
     output, state = delta_rule_in_chunks(query, key, value, products, log_decay, beta, state)
-    return output.transpose(2, 3).flatten(1, 2)[:, :seq_len].to(dtype), state
+    return output[:, :seq_len].to(dtype), state
 
 
 @use_kernel_func_from_hub_with_fallback("fused_recurrent_kda", "fla")
@@ -210,14 +212,14 @@ def recurrent_kda(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One token of the same: all lengths are 1."""
     output, state = delta_rule_step(
-        normalised(query[:, 0]) * query.shape[-1] ** -0.5,
+        normalised(query[:, 0], query.shape[-1] ** -0.5),
         normalised(key[:, 0]),
         value[:, 0].float(),
         g[:, 0],
         beta[:, 0].float(),
         initial_state.float(),
     )
-    return output[:, None].to(value.dtype), state
+    return output.to(value.dtype), state
 
 
 def delta_recurrence(
