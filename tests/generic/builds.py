@@ -15,6 +15,7 @@ from eulerc.api import Loaded, compile, load
 from eulerc.backends.hf.build import Options, build
 from eulerc.diagnostics.model import Diagnostics
 from eulerc.ir.core import Module
+from eulerc.ir.numbers import schedule
 from tests.variants import VARIANTS as VARIANTS
 
 ROOT = Path(tempfile.mkdtemp(prefix="eulerc_builds_"))
@@ -83,3 +84,17 @@ def close(found: torch.Tensor, wanted: torch.Tensor) -> bool:
     """Whether two float32 results agree to rounding: 2e-5 of the largest entry, at least 2e-5."""
     bound = 2e-5 * max(1.0, wanted.abs().max().item())
     return (found - wanted).abs().max().item() <= bound
+
+
+def cached(cache: Any, module: Module) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The tensors in a cache: those that grow with the sequence, and those that do not."""
+    names = ("keys", "values", "indexer_keys")
+    growing = [getattr(layer, name, None) for layer in cache.layers for name in names]
+    fixed = [state for layer in cache.layers for state in getattr(layer, "conv_states", {}).values()]
+    for layer, template in zip(cache.layers, schedule(module), strict=True):
+        # The first are those of blocks, which grow with the sequence
+        blocks = sum(state.kind == "blocks" for op in template.ops for state in op.carries)
+        found = list(getattr(layer, "recurrent_states", {}).values())
+        growing += found[:blocks]
+        fixed += found[blocks:]
+    return [part for part in growing if part is not None], [part for part in fixed if part is not None]

@@ -11,13 +11,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
-from builds import VARIANTS, close, code, directory, model, read, tokens
+from builds import VARIANTS, cached, close, code, directory, model, read, tokens
 
 from eulerc.backends.hf.build import Options, with_options
 from eulerc.ir.core import Op
 from eulerc.ir.definition import is_mixer
 from eulerc.ir.memories import is_memory
-from eulerc.ir.numbers import schedule, tensor_plan, whole_layers
+from eulerc.ir.numbers import tensor_plan, whole_layers
 from eulerc.ir.stats import executed_flops, kv_bytes, state_bytes, statistics
 
 NAMES = tuple(VARIANTS)
@@ -139,18 +139,8 @@ def test_predicted_cache_bytes_are_those_of_the_cache(name: str) -> None:
     lm = model(name)
     for length in (3, 30):
         cache = lm(tokens(1, length), use_cache=True).past_key_values
-        found = [(getattr(layer, "keys", None), getattr(layer, "values", None)) for layer in cache.layers]
-        tensors = [tensor for pair in found for tensor in pair if tensor is not None]
-        tensors += [layer.indexer_keys for layer in cache.layers if getattr(layer, "indexer_keys", None) is not None]
-        kept = [getattr(layer, "conv_states", {}) for layer in cache.layers]
-        for layer, template in zip(cache.layers, schedule(module), strict=True):
-            # The first are those of blocks, which grow with the sequence
-            blocks = sum(state.kind == "blocks" for op in template.ops for state in op.carries)
-            found = getattr(layer, "recurrent_states", {})
-            tensors += [found[number] for number in range(blocks)]
-            kept.append({number: state for number, state in found.items() if number >= blocks})
-        assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) == kv_bytes(module, length)
-        states = [tensor for found in kept for tensor in found.values() if tensor is not None]
+        growing, states = cached(cache, module)
+        assert sum(tensor.numel() * tensor.element_size() for tensor in growing) == kv_bytes(module, length)
         assert sum(tensor.numel() * tensor.element_size() for tensor in states) == state_bytes(module)
 
 

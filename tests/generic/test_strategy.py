@@ -19,7 +19,7 @@ import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-from builds import close, read, tokens
+from builds import cached, close, read, tokens
 
 from eulerc.api import Loaded, lint
 from eulerc.backends.hf.build import Options, build, text_files
@@ -228,11 +228,8 @@ def check_decoding(lm: Any, module: Module) -> None:
         output = lm(ids[:, position : position + 1], past_key_values=output.past_key_values, use_cache=True)
         logits.append(output.logits)
     assert close(torch.cat(logits, dim=1), lm(ids, use_cache=False).logits)
-    cache = output.past_key_values
-    found = [getattr(layer, name, None) for layer in cache.layers for name in ("keys", "values", "indexer_keys")]
-    parts = [part for part in found if part is not None]
-    held = sum(part.numel() * part.element_size() for part in parts)
-    assert held == 2 * kv_bytes(module, ids.shape[1])
+    growing, _ = cached(output.past_key_values, module)
+    assert sum(part.numel() * part.element_size() for part in growing) == 2 * kv_bytes(module, ids.shape[1])
 
 
 @torch.no_grad()
