@@ -44,6 +44,7 @@ class Memory(Definition):
     module_name = "memory"
     gives_weights: ClassVar[bool] = False
     implicit = {"first_state": 0}
+    spelled = {"width": "model.d_model", "gate_eps": "model.norm_eps"}
 
     update_at_inference = Field(
         Flag(),

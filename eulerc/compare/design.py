@@ -198,7 +198,9 @@ def _holder(kind: type[Definition]) -> str:
 def _named_values(op: Op, start: str) -> Iterator[tuple[str, Any]]:
     """The keys of a part that has a name, whose own parts stand at the name itself: `ffn.branches.dense.activation`."""
     for name, value in op.attributes.items():
-        yield f"{start}.{name}", _plain(value)
+        # What a branch reads is a key of feed-forward branches alone
+        if name != "input" or start.startswith("ffn"):
+            yield f"{start}.{name}", _plain(value)
     for inner in op.ops:
         for key, value in _part_values(inner):
             yield f"{start}.{key.partition('.')[2]}", value

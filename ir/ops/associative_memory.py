@@ -23,6 +23,7 @@ class AssociativeMemory(Memory):
 
     name = "memory.associative"
     yaml_type = "associative"
+    spelled = {**Memory.spelled, "hidden": "memory.params.hidden"}
 
     params = Field(
         Block(fields={"hidden": Field(Integer(maximum=2**16), "Width of keys and values; 256 if not set.", None)}),

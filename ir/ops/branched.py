@@ -33,6 +33,7 @@ class Branched(Definition):
     axis, yaml_type, block = "mixer", "branched", "branched"
     stages = frozenset({"arch"})
     module_name = "selector"
+    spelled = {"selector": "mixer.branched.selector.type", "top_k": "mixer.branched.selector.top_k"}
 
     branches = Field(Named(), "The mixers by name, two or more, each as a template has it.")
     selector = Field(Block(fields=SELECTOR_FIELDS), "How their outputs are joined.", None)

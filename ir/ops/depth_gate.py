@@ -25,7 +25,9 @@ class DepthGate(Definition):
     name = GATE
     cache_kind = "indexed_attention"
     implicit = {"router_float32": False}
-    spelled = {name: f"depth_gating.{name}" for name in ("capacity", "router", "aux_coef")}
+    spelled = {name: f"depth_gating.{name}" for name in ("capacity", "router", "aux_coef")} | {
+        "router_float32": "compatibility.dtype_policy"
+    }
 
     capacity = Field(
         Number(0, 1, exclusive=True), "Share of the tokens that go through, in training.", 0.5, "size", "depth_capacity"

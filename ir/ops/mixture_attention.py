@@ -82,6 +82,7 @@ class MixtureAttention(Definition):
     spelled = {name: f"mixer.attention.mixture.{name}" for name in MIXTURE_FIELDS} | {
         name: f"mixer.attention.{name}" for name in (*PLAIN, "n_heads", "n_kv_heads", "head_dim", "qk_norm", "rope")
     }
+    spelled |= {"router_float32": "compatibility.dtype_policy"}
 
     n_heads = Field(Integer(), "Query heads a token uses.", role="size", config="num_attention_heads")
     n_kv_heads = Field(

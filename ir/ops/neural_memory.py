@@ -27,6 +27,7 @@ class NeuralMemory(Memory):
 
     name = "memory.neural"
     yaml_type = "neural_memory"
+    spelled = {**Memory.spelled, "hidden": "memory.params.hidden"}
 
     params = Field(
         Block(fields={"hidden": Field(Integer(maximum=2**20), "Inner width of the network; 2048 if not set.", None)}),

@@ -28,7 +28,7 @@ class RetrievalMemory(Memory):
 
     name = "memory.retrieval"
     yaml_type = "retrieval"
-    spelled = {name: f"memory.params.{name}" for name in SIZES}
+    spelled = {**Memory.spelled, **{name: f"memory.params.{name}" for name in SIZES}}
 
     params = Field(Block(fields=SIZES), "How many pairs there are, and how wide.", None)
 
