@@ -27,7 +27,8 @@ WIDTH, VOCABULARY, LAYERS = 512, 512, 2
 class Mixer:
     """A mixer as a template has it, and the library's model of layers that have the same.
 
-    `module` is its name in our layers, `theirs` the path of the library's in the model.
+    `module` is its name in our layers, `theirs` the path of the library's in the model, which is called with the
+    `arguments` for states besides these.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Mixer:
     positional: str = "none"
     norm: str = "rmsnorm"
     embedding_norm: bool = False
+    arguments: Callable[[torch.Tensor], dict[str, Any]] = lambda states: {}
 
 
 FEED_FORWARD: dict[str, Any] = {"type": "gated_mlp", "intermediate_size": 1408}
@@ -117,7 +119,45 @@ MIXERS = (
         {"num_hidden_layers": LAYERS, "num_heads": 8, "chunk_size": 64, "ffn_round_up_to_multiple_of": 64},
         ffn=FEED_FORWARD,
     ),
+    Mixer(
+        "lightning",
+        {"type": "lightning", "lightning": {"chunk_size": 256}},
+        "self_attn",
+        "MiniMaxForCausalLM",
+        "model.layers.0.self_attn",
+        {
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 8,
+            "layer_types": ["linear_attention"] * LAYERS,
+            "block_size": 256,
+            "intermediate_size": 1408,
+            "num_local_experts": 2,
+        },
+        ffn={"type": "moe", "moe": {"experts": 2, "top_k": 2, "expert_size": 1408}},
+        arguments=lambda states: {"position_embeddings": None, "attention_mask": None},
+    ),
+    Mixer(
+        "rg_lru",
+        {"type": "rg_lru"},
+        "rg_lru",
+        "RecurrentGemmaForCausalLM",
+        "model.layers.0.temporal_block",
+        {
+            "num_hidden_layers": LAYERS,
+            "num_attention_heads": 8,
+            "block_types": ["recurrent"],
+            # The library halves it
+            "intermediate_size": 2816,
+        },
+        ffn={**FEED_FORWARD, "bias": True},
+        arguments=lambda states: {"position_ids": positions(states), "attention_mask": None, "use_cache": False},
+    ),
 )
+
+
+def positions(states: torch.Tensor) -> torch.Tensor:
+    """Where the tokens of (1, length, width) stand, (1, length)."""
+    return torch.arange(states.shape[1])[None]
 
 
 def spec(mixer: Mixer) -> dict[str, Any]:
@@ -163,7 +203,10 @@ def modules(mixer: Mixer, directory: Path) -> tuple[Callable[[torch.Tensor], Any
     ours, theirs = both(mixer, directory)
     own = ours.model.layers[0].get_submodule(mixer.module)
     other = theirs.get_submodule(mixer.theirs)
-    return lambda states: own(states, None), other
+    return (
+        lambda states: own(states, None, position_ids=positions(states)),
+        lambda states: other(states, **mixer.arguments(states)),
+    )
 
 
 def forward(mixer: Callable[[torch.Tensor], Any], states: torch.Tensor) -> None:

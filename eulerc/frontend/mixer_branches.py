@@ -12,7 +12,7 @@ from eulerc.ir.context import ModelContext, Report, UnreadError, Values
 from eulerc.ir.core import Block, Op
 from eulerc.ir.definition import definition
 from eulerc.ir.gating import gate_of
-from eulerc.ir.ops.branched import SELECTOR_FIELDS
+from eulerc.ir.ops.branched import BRANCH_FIELDS, SELECTOR_FIELDS
 from eulerc.ir.slots import outside_first
 from eulerc.ir.span import Span
 
@@ -60,7 +60,10 @@ def _branch(reader: TemplateReader, entry: tree.Entry) -> Op | None:
             help="use lower-case words joined by _, like far_memory",
         )
         return None
+    factors: dict[str, float] | None = {}
     if isinstance(node, tree.Mapping):
+        factors = _factors(reader, entry.key, node)
+        node = tree.Mapping(tuple(item for item in node if item.key not in BRANCH_FIELDS), node.span)
         kind = node.get("type")
         if kind is not None and plain(kind) in ("branched", "none"):
             reader.report.error(
@@ -72,9 +75,20 @@ def _branch(reader: TemplateReader, entry: tree.Entry) -> Op | None:
             )
             return None
     mixer = reader.part("mixer", node, None)
-    if mixer is None:
+    if mixer is None or factors is None:
         return None
-    return Op("branch", symbol=entry.key, attributes={"input": "normed"}, body=Block(ops=(mixer,)), span=entry.key_span)
+    attributes: dict[str, Any] = {"input": "normed", **factors}
+    return Op("branch", symbol=entry.key, attributes=attributes, body=Block(ops=(mixer,)), span=entry.key_span)
+
+
+def _factors(reader: TemplateReader, name: str, node: tree.Mapping) -> dict[str, float] | None:
+    """The factors around a branch's mixer; None when an error was reported."""
+    own = tree.Mapping(tuple(item for item in node if item.key in BRANCH_FIELDS), node.span)
+    values = reader.reader.block(own, BRANCH_FIELDS, f"{reader.path}.mixer.branched.branches.{name}", node.span)
+    try:
+        return {key: float(values.value(key)) for key in BRANCH_FIELDS}
+    except UnreadError:
+        return None
 
 
 def _selector(reader: TemplateReader, node: tree.Node | None, block: tree.Mapping, count: int) -> dict[str, Any] | None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from eulerc.ir.core import Op
 from eulerc.ir.definition import ClassBinding, Cost, Definition, LocalTensor, linear, register
-from eulerc.ir.fields import Block, Choice, Field, Integer, Named
+from eulerc.ir.fields import Block, Choice, Field, Integer, Named, Number
 from eulerc.ir.tensors import Init
+
+FACTOR = Number(0, exclusive=True)
+
+BRANCH_FIELDS: dict[str, Field] = {
+    "input_scale": Field(FACTOR, "Factor on what the mixer reads (Falcon-H1).", 1.0),
+    "output_scale": Field(FACTOR, "Factor on what the mixer gives (Falcon-H1).", 1.0),
+}
+"""What a branch says besides its mixer."""
 
 SELECTOR_FIELDS: dict[str, Field] = {
     "type": Field(

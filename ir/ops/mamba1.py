@@ -30,6 +30,7 @@ FOREIGN = {
     "n_groups": "all channels share B and C",
     "chunk_size": "its scan has no length of chunks to choose",
     "norm": "a norm before the projection out came with Mamba-2",
+    "multipliers": "it was never trained with factors on its projection",
     "dt_limit": "its kernels have no bounds for the step",
 }
 """Keys of Mamba-2 alone, and why."""

@@ -8,7 +8,7 @@ from eulerc.ir.context import ModelContext, Report, Values
 from eulerc.ir.core import Op, StateType
 from eulerc.ir.definition import ClassBinding, Cost, LocalTensor, definition, linear, register
 from eulerc.ir.divisors import divisors, nearest_divisor
-from eulerc.ir.fields import EPS, Choice, Field, Flag, Integer, ListOf, Number
+from eulerc.ir.fields import EPS, Block, Choice, Field, Flag, Integer, ListOf, Number
 from eulerc.ir.recurrence import (
     STEPS,
     RecurrentMixer,
@@ -26,6 +26,18 @@ from eulerc.ir.tensors import Init
 NORMS = {"gate_first": "RMSNormGated", "norm_first": "RMSNormBeforeGate"}
 HEAD_DIM = 64
 """The width of a head that Mamba-2 has by default, where it divides the inner width."""
+
+MULTIPLIERS: dict[str, Field] = {
+    name: Field(Number(), f"On {what}.", 1.0, "size", f"mamba_{name}_factor")
+    for name, what in {
+        "gate": "the gate",
+        "input": "what the convolution reads",
+        "b": "B",
+        "c": "C",
+        "dt": "the steps",
+    }.items()
+}
+"""Factors on the parts of the projection in, in its order."""
 
 D_STATE = 64
 """Size of the state of a channel that Mamba-2 has by default."""
@@ -51,6 +63,7 @@ class Mamba2(RecurrentMixer):
         "norm": "gate_first",
         "dt_limit": None,
         "dt_range": [0.001, 0.1],
+        "multipliers": None,
     }
 
     variant = Field(
@@ -128,6 +141,9 @@ class Mamba2(RecurrentMixer):
         "Mamba-1: norms on the step's input, B and C.",
         "none",
     )
+    multipliers = Field(
+        Block(fields=MULTIPLIERS), "Mamba-2: factors on the parts of the projection in (Falcon-H1).", None
+    )
     dt_limit = Field(ListOf(item=Number(0), minimum=2, maximum=2), "Mamba-2: bounds of the step.", None)
     dt_range = Field(
         ListOf(item=Number(0, exclusive=True), minimum=2, maximum=2),
@@ -169,6 +185,8 @@ class Mamba2(RecurrentMixer):
         attributes = {"heads": heads, "head_dim": head_dim, "n_groups": groups}
         attributes["d_state"] = values.get("d_state") or D_STATE
         attributes |= {name: values.value(name) for name in names}
+        if values.get("multipliers") is not None:
+            attributes["multipliers"] = [float(values.get("multipliers").get(name, 1.0)) for name in MULTIPLIERS]
         attributes["norm_eps"] = float(values.get("norm_eps") or context.norm_eps("norm.rms"))
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
@@ -208,6 +226,7 @@ class Mamba2(RecurrentMixer):
             "mamba_proj_bias": cls.option(op, "proj_bias"),
             "mamba_rms_norm": norm != "none",
             "limits_time_step": cls.option(op, "dt_limit") is not None,
+            "scales_projection": cls.option(op, "multipliers") is not None,
         }
         slots = {"MixerNorm": ClassBinding("rms_norm_gated", NORMS[norm], base="MixerNorm")} if norm in NORMS else {}
         init = {"A_log": "log_range", "dt_bias": STEPS, "D": "ones", "conv1d.weight": "uniform_by_fan"}
@@ -222,6 +241,9 @@ class Mamba2(RecurrentMixer):
             fields["mamba_norm_eps"] = op["norm_eps"]
         if cls.option(op, "dt_limit") is not None:
             fields |= dict(zip(("time_step_lower", "time_step_upper"), map(float, op["dt_limit"]), strict=True))
+        if cls.option(op, "multipliers") is not None:
+            words = (str(field.config) for field in MULTIPLIERS.values())
+            fields |= dict(zip(words, op["multipliers"], strict=True))
         low, high = cls.option(op, "dt_range")
         return fields | {"time_step_min": float(low), "time_step_max": float(high)}
 

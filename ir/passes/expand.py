@@ -232,7 +232,9 @@ class _Layer:
         for branch, mixer, number in zip(branched.ops, mixers, assigned(mixers), strict=True):
             module = f"{branch.symbol}_{definition(mixer.name).module_name}"
             slot = {"slot": number} if number else {}
-            outputs.append(builder.add(mixer, (states,), str(branch.symbol), module=module, **slot))
+            read = self._factor(builder, states, branch, "input")
+            output = builder.add(mixer, (read,), str(branch.symbol), module=module, **slot)
+            outputs.append(self._factor(builder, output, branch, "output"))
         if branched["selector"] != "sum":
             gate = Op("select", attributes={"branches": len(outputs), "top_k": branched["top_k"]})
             return builder.add(gate, (states, *outputs), "mixed", module="selector")
@@ -240,6 +242,12 @@ class _Layer:
         for output in outputs[1:]:
             total = builder.add(Op("add"), (total, output), "mixed")
         return total
+
+    def _factor(self, builder: GraphBuilder, states: Value, branch: Op, side: str) -> Value:
+        """The factor on what a mixer reads or gives, in a config field of the branch's name."""
+        factor = definition("branch").option(branch, f"{side}_scale")
+        config = f"{branch.symbol}_{side}_multiplier"
+        return builder.add(Op("scale", span=branch.span), (states,), "scaled", by=factor, config=config)
 
     def _branches(self, builder: GraphBuilder, stream: Value, states: Value, parallel: Op) -> Value:
         """The sum of several networks, in the order written."""

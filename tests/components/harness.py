@@ -90,6 +90,12 @@ DEFAULTS: dict[str, Any] = {
     "mamba_rms_norm": True,
     "mamba_state_norm": False,
     "limits_time_step": False,
+    "scales_projection": False,
+    "mamba_gate_factor": 0.9,
+    "mamba_input_factor": 0.8,
+    "mamba_b_factor": 0.7,
+    "mamba_c_factor": 0.6,
+    "mamba_dt_factor": 0.5,
     # facts of attention
     "attention_bias": False,
     "query_bias": False,

@@ -1,4 +1,4 @@
-"""Families of attention and a state space side by side: Falcon-H1, whose factors around mixers are 1 here."""
+"""Families of attention and a state space side by side: Falcon-H1."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ MAMBA = f"{BRANCHES}.ssm.mamba"
 ATTENTION = f"{BRANCHES}.attention.attention"
 
 
-def side_by_side(mamba: dict[str, Any], attention: dict[str, Any], ffn: dict[str, Any]) -> Spec:
-    """A layer template with both, added."""
+def side_by_side(
+    mamba: dict[str, Any],
+    attention: dict[str, Any],
+    ffn: dict[str, Any],
+    factors: tuple[dict[str, Any], dict[str, Any]] = ({}, {}),
+) -> Spec:
+    """A layer template with both, added; `factors` stand around them."""
     branches = {
-        "ssm": {"type": "mamba", "mamba": mamba},
-        "attention": {"type": "attention", "attention": attention},
+        "ssm": {"type": "mamba", "mamba": mamba, **factors[0]},
+        "attention": {"type": "attention", "attention": attention, **factors[1]},
     }
     return {
         "mixer": {"type": "branched", "branched": {"branches": branches, "selector": {"type": "sum"}}},
@@ -37,6 +42,7 @@ SIZES: dict[str, Any] = {
     "mamba_n_heads": 8,
     "rope_parameters": default_rope(10000.0),
 }
+MULTIPLIERS = {"gate": 1.2, "input": 0.85, "b": 0.7, "c": 1.4, "dt": 0.6}
 TWO = [{"template": "block", "repeat": 2}]
 
 FALCON_H1 = Family(
@@ -49,9 +55,10 @@ FALCON_H1 = Family(
                 "falcon_h1_tiny",
                 {
                     "block": side_by_side(
-                        {"d_state": 16, "head_dim": 16, "chunk_size": 8, "norm": "none"},
+                        {"d_state": 16, "head_dim": 16, "chunk_size": 8, "norm": "none", "multipliers": MULTIPLIERS},
                         {"key_scale": 0.5},
                         {"gate_multiplier": 0.8, "down_multiplier": 0.6},
+                        ({"input_scale": 1.3, "output_scale": 0.7}, {"input_scale": 0.9, "output_scale": 1.1}),
                     )
                 },
                 TWO,
@@ -65,6 +72,11 @@ FALCON_H1 = Family(
                 "lm_head_multiplier": 0.5,
                 "key_multiplier": 0.5,
                 "mlp_multipliers": [0.8, 0.6],
+                "ssm_multipliers": list(MULTIPLIERS.values()),
+                "ssm_in_multiplier": 1.3,
+                "ssm_out_multiplier": 0.7,
+                "attention_in_multiplier": 0.9,
+                "attention_out_multiplier": 1.1,
             },
         ),
         "normed": Case(
@@ -124,6 +136,16 @@ FALCON_H1 = Family(
         Feature("norm before the gate", {f"{MAMBA}.norm": "gate_first"}, case="normed"),
         Feature("mixers that are added", {"layer_templates.block.mixer.branched.selector": GONE}, shows="weights"),
         Feature("factor on the keys", {f"{ATTENTION}.key_scale": GONE}),
+        *(
+            Feature(f"factor on {name} in the projection", {f"{MAMBA}.multipliers.{name}": GONE})
+            for name in MULTIPLIERS
+        ),
+        Feature("factors in the projection", {f"{MAMBA}.multipliers": GONE}),
+        *(
+            Feature(f"factor on the {side} of {branch}", {f"{BRANCHES}.{branch}.{side}_scale": GONE})
+            for branch in ("ssm", "attention")
+            for side in ("input", "output")
+        ),
         Feature("factor in the gate", {f"{FFN}.gate_multiplier": GONE}),
         Feature("factor on the feed-forward", {f"{FFN}.down_multiplier": GONE}),
         Feature("factor on the embedding", {"embedding.scale": GONE}),

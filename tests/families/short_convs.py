@@ -1,4 +1,4 @@
-"""Families with short convolutions: LFM2."""
+"""Families with short convolutions: LFM2, LFM2-MoE."""
 
 from __future__ import annotations
 
@@ -88,6 +88,102 @@ LFM2 = Family(
         Feature("norm on queries and keys", {f"{ATTENTION}.qk_norm": GONE}, shows="weights"),
         Feature("eps of the norms", {"model.norm_eps": GONE}, case="wide"),
         Feature("rope theta", {"embedding.rope_theta": GONE}),
+        Feature("tied head", {"head": UNTIED}, shows="gradients"),
+    ),
+)
+
+
+def routed(**options: Any) -> dict[str, Any]:
+    """A feed-forward of experts as LFM2-MoE has them: sigmoids in the model's dtype, corrected by a bias."""
+    experts = {"experts": 8, "top_k": 2, "expert_size": 32, "router": "sigmoid", "load_balance_coef": 0.0}
+    return {"type": "moe", "moe": {**experts, "scores_dtype": "model", **options}}
+
+
+def mixed(conv: dict[str, Any], moe: dict[str, Any]) -> dict[str, Spec]:
+    """Dense layers of convolutions, and those of both kinds with experts."""
+    return {
+        "dense": convolved(**conv),
+        "convolved": {**convolved(**conv), "ffn": moe},
+        "attending": {**attending(), "ffn": moe},
+    }
+
+
+ROUTED_SIZES: dict[str, Any] = {
+    **{name: value for name, value in SIZES.items() if name != "block_auto_adjust_ff_dim"},
+    "moe_intermediate_size": 32,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+}
+MOE = "layer_templates.*.ffn.moe"
+
+LFM2_MOE = Family(
+    name="lfm2_moe",
+    config="Lfm2MoeConfig",
+    model="Lfm2MoeForCausalLM",
+    cases={
+        "base": Case(
+            document(
+                "lfm2_moe_tiny",
+                mixed({}, routed(bias_correction={"enabled": True}, normalize={"eps": 1e-6})),
+                [{"pattern": ["dense", "dense", "attending", "convolved"]}],
+                model={"norm_eps": 1.0e-5},
+                embedding={"rope_theta": 1000000.0},
+            ),
+            {
+                **ROUTED_SIZES,
+                "num_dense_layers": 2,
+                "layer_types": ["conv", "conv", "full_attention", "conv"],
+                "rope_parameters": default_rope(1000000.0),
+            },
+        ),
+        "unbiased": Case(
+            document(
+                "lfm2_moe_unbiased",
+                mixed({"kernel": 4}, routed(normalize=False, scale=1.7)),
+                [{"pattern": ["dense", "attending", "convolved"]}],
+                model={"norm_eps": 0.01},
+                embedding={"rope_theta": 500.0},
+                head=UNTIED,
+            ),
+            {
+                **ROUTED_SIZES,
+                "num_hidden_layers": 3,
+                "num_dense_layers": 1,
+                "layer_types": ["conv", "full_attention", "conv"],
+                "conv_L_cache": 4,
+                "norm_eps": 0.01,
+                "norm_topk_prob": False,
+                "routed_scaling_factor": 1.7,
+                "use_expert_bias": False,
+                "rope_parameters": default_rope(500.0),
+                "tie_word_embeddings": False,
+            },
+        ),
+    },
+    renames=(
+        *RENAMES,
+        Rename(r"(.*)\.feed_forward\.expert_bias", (r"\1.mlp.gate.e_score_correction_bias",)),
+        Rename(r"(.*)\.feed_forward\.(gate|experts)\.(.*)", (r"\1.mlp.\2.\3",)),
+    ),
+    features=(
+        Feature("convolution", {"layer_templates.dense.mixer": {"type": "attention"}}, shows="weights"),
+        Feature(
+            "tokens that it sees",
+            {"layer_templates.*.mixer.short_conv.kernel": GONE},
+            case="unbiased",
+            shows="weights",
+        ),
+        Feature("norm on queries and keys", {f"{ATTENTION}.qk_norm": GONE}, shows="weights"),
+        Feature("sigmoid scores", {f"{MOE}.router": "softmax"}),
+        Feature("correction bias", {f"{MOE}.bias_correction": GONE}),
+        Feature("dtype of the scores", {f"{MOE}.scores_dtype": GONE}, shows="bfloat16"),
+        Feature("weights divided by their sum", {f"{MOE}.normalize": False}),
+        Feature("what is added to the sum", {f"{MOE}.normalize.eps": 0.01}),
+        Feature("weights as they are", {f"{MOE}.normalize": GONE}, case="unbiased"),
+        Feature("factor on the weights", {f"{MOE}.scale": GONE}, case="unbiased"),
+        Feature("experts a token", {f"{MOE}.top_k": 1}),
+        Feature("eps of the norms", {"model.norm_eps": GONE}, case="unbiased"),
+        Feature("rope theta", {"embedding.rope_theta": GONE}, case="unbiased"),
         Feature("tied head", {"head": UNTIED}, shows="gradients"),
     ),
 )

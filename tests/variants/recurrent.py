@@ -113,7 +113,8 @@ VARIANTS: dict[str, str] = {
     "branched_simply": spec(
         "falcon_like",
         block(
-            f"type: branched, branched: {{branches: {{attention: {{type: attention}}, ssm: {{{MAMBA2}}}}}}}, "
+            f"type: branched, branched: {{branches: {{attention: {{type: attention, input_scale: 0.8}}, "
+            f"ssm: {{{MAMBA2}, multipliers: {{gate: 0.7, b: 1.5}}}}, output_scale: 1.3}}}}, "
             "selector: {type: top_k, top_k: 2}}",
             residual="type: parallel",
             name="both",

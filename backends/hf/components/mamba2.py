@@ -13,6 +13,7 @@ from transformers.utils import TransformersKwargs
 
 from eulerc.backends.hf.components.causal_conv import causal_conv1d_fn, zero_padding
 from eulerc.backends.hf.components.rms_norm_gated import RMSNormGated as MixerNorm
+from eulerc.backends.hf.components.scale_segments import scale_segments
 from eulerc.backends.hf.components.step_biases import step_biases
 
 
@@ -140,6 +141,10 @@ class Mamba2Mixer(nn.Module):
         self.conv_dim = self.intermediate_size + 2 * self.n_groups * self.state_size
         if config.limits_time_step:
             self.time_step_limit = (sizes.time_step_lower, sizes.time_step_upper)
+        if config.scales_projection:
+            self.gate_factor = sizes.mamba_gate_factor
+            self.conv_factors = (sizes.mamba_input_factor, sizes.mamba_b_factor, sizes.mamba_c_factor)
+            self.dt_factor = sizes.mamba_dt_factor
 
         self.in_proj = nn.Linear(
             config.hidden_size,
@@ -186,6 +191,14 @@ class Mamba2Mixer(nn.Module):
             [self.intermediate_size, self.conv_dim, self.num_heads],
             dim=-1,
         )
+        if self.config.scales_projection:
+            gate = scale_segments(gate, (self.intermediate_size,), (self.gate_factor,))
+            hidden_states = scale_segments(
+                hidden_states,
+                (self.intermediate_size, self.n_groups * self.state_size, self.n_groups * self.state_size),
+                self.conv_factors,
+            )
+            dt = scale_segments(dt, (self.num_heads,), (self.dt_factor,))
 
         recurrent_state = None
         hidden_states = zero_padding(hidden_states, attention_mask).transpose(1, 2)

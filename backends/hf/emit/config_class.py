@@ -149,6 +149,11 @@ DOCS: dict[str, tuple[str, str]] = {
     "mamba_d_state": ("int", "Size of the state of each channel."),
     "mamba_d_conv": ("int", "Tokens that the convolutions of the mixers see."),
     "mamba_chunk_size": ("int", "Tokens that the mixers work on together."),
+    "mamba_gate_factor": ("float", "Factor on the gates of the state space mixers."),
+    "mamba_input_factor": ("float", "Factor on what their convolutions read."),
+    "mamba_b_factor": ("float", "Factor on how they write their states."),
+    "mamba_c_factor": ("float", "Factor on how they read them."),
+    "mamba_dt_factor": ("float", "Factor on what their steps are made of."),
     "mamba_norm_eps": ("float", "Added to the mean square in the norms of the mixers' output."),
     "mamba_d_ssm": ("int", "Channels of the state space mixers."),
     "mamba_dt_rank": ("int", "Rank of the projections to their steps."),
@@ -260,13 +265,16 @@ STANDARD = frozenset(
 
 
 def documentation(name: str) -> tuple[str, str] | None:
-    """Type and meaning of a field; those of branches' norms go by the names of the branches.
+    """Type and meaning of a field; those of branches go by the names of the branches.
 
     An extension documents its fields itself.
     """
     norm = name.removesuffix("_norm_eps")
     if norm != name and name not in DOCS:
         return ("float", f"Added to the variance in `{norm}_layernorm`.")
+    for ending, what in (("_input_multiplier", "what `{}` reads"), ("_output_multiplier", "what `{}` gives")):
+        if name.endswith(ending) and name not in DOCS:
+            return ("float", f"Factor on {what.format(name.removesuffix(ending))}.")
     return DOCS.get(name) or _of_extension(name)
 
 

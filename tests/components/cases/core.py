@@ -442,7 +442,15 @@ CASES = (
         "Mamba2Mixer",
         recurrent_inputs,
         dict.fromkeys(
-            ("mamba_conv_bias", "mamba_proj_bias", "mamba_rms_norm", "limits_time_step", "shared_module"), FLAG
+            (
+                "mamba_conv_bias",
+                "mamba_proj_bias",
+                "mamba_rms_norm",
+                "limits_time_step",
+                "scales_projection",
+                "shared_module",
+            ),
+            FLAG,
         ),
         slots={
             "MixerNorm": (("rms_norm_gated", "RMSNormGated"), ("rms_norm_gated", "RMSNormBeforeGate")),
