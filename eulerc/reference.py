@@ -12,6 +12,7 @@ from eulerc.frontend.schema import RESERVED
 from eulerc.frontend.states import STATE
 from eulerc.ir.definition import Definition, by_axis, definition
 from eulerc.ir.fields import REQUIRED, Block, Either, Field, object_schema
+from eulerc.ir.ops.branched import BRANCH_FIELDS
 from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.positions import ROPE_FIELDS, SCALING_FIELDS
 
@@ -47,6 +48,7 @@ def keys() -> dict[str, Field]:
         for kind in by_axis(axis).values():
             found.update(_paths(axis, kind.level_fields))
             found.update(_paths(axis if kind.block is None else f"{axis}.{kind.block}", kind.fields))
+    found.update(_paths("mixer.branched.branches[]", BRANCH_FIELDS))
     found.update(_paths("norm", blocks.NORM_WIRING))
     found.update(_paths("residual", blocks.RESIDUAL))
     found.update(_paths("state", STATE))

@@ -86,7 +86,7 @@ def _factors(reader: TemplateReader, name: str, node: tree.Mapping) -> dict[str,
     own = tree.Mapping(tuple(item for item in node if item.key in BRANCH_FIELDS), node.span)
     values = reader.reader.block(own, BRANCH_FIELDS, f"{reader.path}.mixer.branched.branches.{name}", node.span)
     try:
-        return {key: float(values.value(key)) for key in BRANCH_FIELDS}
+        return {key: float(values.value(key)) for key in BRANCH_FIELDS if values.value(key) != 1.0}
     except UnreadError:
         return None
 

@@ -42,4 +42,4 @@ class Branch(Definition):
     name = "branch"
     portable = True
     stages = frozenset({"arch"})
-    implicit = {"input": "normed", "input_scale": 1.0, "output_scale": 1.0}
+    implicit = {"input": "normed"}

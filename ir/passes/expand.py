@@ -245,7 +245,7 @@ class _Layer:
 
     def _factor(self, builder: GraphBuilder, states: Value, branch: Op, side: str) -> Value:
         """The factor on what a mixer reads or gives, in a config field of the branch's name."""
-        factor = definition("branch").option(branch, f"{side}_scale")
+        factor = branch.get(f"{side}_scale", 1.0)
         config = f"{branch.symbol}_{side}_multiplier"
         return builder.add(Op("scale", span=branch.span), (states,), "scaled", by=factor, config=config)
 
