@@ -73,6 +73,12 @@ transition: {type: budget_exhausted}
         schedule="  - parallel: [{stream: one, body: [{template: block}]}, {stream: two, body: [{template: block}]}]\n"
         "    merge: {type: gated}",
     ),
+    "blocks of tokens": spec(
+        "blocked",
+        block("n_kv_heads: 2, window: 6, compression: {type: hca, m_block: 4}", name="heavy")
+        + block("n_kv_heads: 2, compression: {type: nsa_learned, m_block: 4}", name="sparse"),
+        "  - {pattern: [heavy, sparse]}",
+    ),
     "tokens past a layer": spec("past", schedule="  - {template: block}\n  - {template: block, depth_gating: {}}"),
 }
 
@@ -80,6 +86,7 @@ transition: {type: budget_exhausted}
 ASSUMING = {
     "widths": {"test_hidden_states_output": "all hidden states are as wide as the last"},
     "hyper-connections": {"test_hidden_states_output": "hidden states have one stream"},
+    "blocks of tokens": {"test_attention_outputs": "the weights of attention have a column for each token alone"},
 }
 """Tests of the library that a model cannot pass, with what they assume of it."""
 

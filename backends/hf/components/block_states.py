@@ -63,12 +63,15 @@ def merged_blocks(
     """
     batch_size, heads, _, width = ending.shape
     count = max(kept, 1)
-    places = torch.arange(count, device=ending.device) - numbers[:, :1]
-    index = places.clamp(0, ending.shape[2] - 1)[:, None, :, None].expand(batch_size, heads, -1, width)
-    blocks = ending.gather(2, index)
+    places = (torch.arange(count, device=ending.device) - numbers[:, :1])[:, None, :, None]
+    blocks = ending
+    if ending.shape[2] > 1 or earlier is None:
+        index = places.clamp(0, ending.shape[2] - 1).expand(batch_size, heads, -1, width)
+        blocks = ending.gather(2, index)
     if earlier is not None:
-        earlier = nn.functional.pad(earlier, (0, 0, 0, count - earlier.shape[2]))
-        blocks = torch.where(places[:, None, :, None] < 0, earlier.to(blocks.dtype), blocks)
+        if earlier.shape[2] < count:
+            earlier = nn.functional.pad(earlier, (0, 0, 0, count - earlier.shape[2]))
+        blocks = torch.where(places < 0, earlier, blocks)
     if past_key_values is not None:
         # It grows with the sequence, so it is set and not copied into a state of fixed shape
         layer: Any = past_key_values.layers[layer_idx]
@@ -102,7 +105,16 @@ def additive_mask(visible: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return mask.masked_fill(~visible, torch.finfo(dtype).min)
 
 
-def side_by_side(visible: torch.Tensor, further: torch.Tensor, batch_size: int) -> torch.Tensor:
-    """The masks of two kinds of keys, each for a batch or for all rows alike, as one."""
-    masks = [mask.expand(batch_size, -1, -1, -1) for mask in (visible, further)]
+def with_blocks(
+    attention_mask: torch.Tensor | None,
+    ended: torch.Tensor,
+    batch_size: int,
+    kv_length: int,
+    dtype: torch.dtype,
+) -> torch.Tensor:
+    """The additive mask of tokens and of blocks (batch or 1, 1, queries, blocks), in this order."""
+    query_length = ended.shape[2]
+    if attention_mask is None or attention_mask.dtype == torch.bool:
+        attention_mask = additive_mask(visible_tokens(attention_mask, query_length, kv_length, ended.device), dtype)
+    masks = [mask.expand(batch_size, -1, -1, -1) for mask in (attention_mask, additive_mask(ended, dtype))]
     return torch.cat(masks, dim=-1)

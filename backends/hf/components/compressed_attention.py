@@ -10,13 +10,7 @@ from transformers.utils import TransformersKwargs
 
 from eulerc.backends.hf.components.block_compressor import BlockCompressor
 from eulerc.backends.hf.components.block_indexer import BlockIndexer, best_blocks
-from eulerc.backends.hf.components.block_states import (
-    additive_mask,
-    ended_blocks,
-    first_positions,
-    side_by_side,
-    visible_tokens,
-)
+from eulerc.backends.hf.components.block_states import ended_blocks, first_positions, with_blocks
 from eulerc.backends.hf.components.eager_attention import eager_attention_forward
 from eulerc.backends.hf.components.rms_norm import RMSNorm as LatentNorm
 from eulerc.backends.hf.components.trailing_rotary import rotate_last
@@ -183,9 +177,13 @@ class CompressedAttention(nn.Module):
                     self.compressor.needed,
                     self.compressor.stride,
                 )
-            visible = visible_tokens(attention_mask, input_shape[1], key_states.shape[2], key_states.device)
-            visible = side_by_side(visible, visible_blocks, input_shape[0])
-            attention_mask = additive_mask(visible, query_states.dtype)
+            attention_mask = with_blocks(
+                attention_mask,
+                visible_blocks,
+                batch_size=input_shape[0],
+                kv_length=key_states.shape[2],
+                dtype=query_states.dtype,
+            )
             key_states = torch.cat((key_states, blocks), dim=2)
 
         attention_interface = ALL_ATTENTION_FUNCTIONS.get_interface(
