@@ -51,6 +51,17 @@ def test_component_lines_leave_room_for_longer_names(path):
     assert max(map(len, path.read_text(encoding="utf-8").splitlines())) <= 119
 
 
+def test_no_two_components_define_the_same_name():
+    """One file may hold them all; the two forms of phases stand in each other's place."""
+    defined = [
+        node.name
+        for path in FILES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    ]
+    assert {name for name in defined if defined.count(name) > 1} == {"PhaseLogitsProcessor"}
+
+
 def test_there_are_components():
     assert {"attention", "latent_attention", "sparse_moe"} <= {path.stem for path in FILES}
 

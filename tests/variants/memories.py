@@ -75,6 +75,7 @@ VARIANTS: dict[str, str] = {
         + with_memory(block(f"{MAMBA2}}}", name="recurrent"), f"{ASSOCIATIVE}, join: add")
         + with_memory(block("window: 6, window_mode: chunked", name="chunked"), RETRIEVAL),
         "  - {pattern: [plain, recurrent, chunked]}",
+        embedding="  positional: alibi",
     ),
 }
 """Specs by name."""

@@ -12,7 +12,7 @@ from eulerc.backends.hf.components.phase_settings import eos_tokens, padding_tok
 from eulerc.backends.hf.components.phases_by_token import PhaseLogitsProcessor
 
 
-def visible_tokens(config: PreTrainedConfig, settings: GenerationConfig, generated: torch.Tensor) -> torch.Tensor:
+def in_visible_phases(config: PreTrainedConfig, settings: GenerationConfig, generated: torch.Tensor) -> torch.Tensor:
     """Whether the user sees a token: (rows, length), bool. What pads a row that has ended is not seen."""
     modes = config.execution_modes
     visible = torch.tensor([mode["visible_to_user"] for mode in modes], device=generated.device)
@@ -37,7 +37,7 @@ class VisibleStreamer(BaseStreamer):
             return
         tokens = value.reshape(1, -1)
         self.generated = torch.cat((self.generated, tokens), dim=1)
-        visible = visible_tokens(self.config, self.settings, self.generated)[:, -tokens.shape[1] :]
+        visible = in_visible_phases(self.config, self.settings, self.generated)[:, -tokens.shape[1] :]
         if visible.any():
             self.streamer.put(tokens[visible])
 
@@ -69,7 +69,7 @@ class HiddenPhasesGenerationMixin(GenerationMixin):
         sequences = output if isinstance(output, torch.Tensor) else output.sequences
         prompt = kwargs.get("input_ids", inputs)
         prompt_length = prompt.shape[1] if prompt is not None else int(kwargs.get("inputs_embeds") is None)
-        visible = visible_tokens(self.config, settings, sequences[:, prompt_length:])
+        visible = in_visible_phases(self.config, settings, sequences[:, prompt_length:])
         visible = nn.functional.pad(visible, (prompt_length, 0), value=True)
         rows = [row[seen] for row, seen in zip(sequences, visible, strict=True)]
         shown = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding_token(settings))

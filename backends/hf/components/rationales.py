@@ -47,10 +47,10 @@ def packed_mask(position_ids: torch.Tensor, dtype: torch.dtype) -> torch.Tensor 
     parts = nn.functional.pad(position_ids.diff(dim=-1) != 1, (1, 0)).cumsum(dim=-1)
     if not parts.any():
         return None
-    return additive_mask((parts[:, :, None] == parts[:, None, :]).tril(), dtype)
+    return thoughts_mask((parts[:, :, None] == parts[:, None, :]).tril(), dtype)
 
 
-def additive_mask(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def thoughts_mask(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is added to scores: (batch, queries, keys), bool -> (batch, 1, queries, keys)."""
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
@@ -98,7 +98,7 @@ def think(
         seen = torch.cat((seen, own), dim=-1)
         thought_states = lm.model(
             inputs_embeds=embeds,
-            attention_mask=additive_mask(seen, embeds.dtype),
+            attention_mask=thoughts_mask(seen, embeds.dtype),
             position_ids=positions + step + 1,
             past_key_values=branched,
             use_cache=True,

@@ -60,7 +60,7 @@ def masks(emitter: Emitter, model: Model) -> None:
             with emitter.indent():
                 emitter.line(f"mask, inputs_embeds, past_key_values, layer_idx={labels}.index(label)")
             emitter.line(")")
-            if model.recurrent:
+            if model.recurrent or model.hybrid:
                 emitter.line('if not label.startswith(("conv", "linear_attention"))')
                 emitter.line("else mask")
             emitter.line("for label, mask in causal_mask_mapping.items()")
