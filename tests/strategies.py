@@ -626,6 +626,8 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
         drawn = lacking(drawn, *ADAMW)
     else:
         drawn["inner_eps"] = 0.01
+    if "filter_frequency" in fields:
+        drawn.setdefault("filter_frequency", 1)
     if drawn.get("chunkwise") is False:
         drawn.pop("chunk_size", None)
     if world.one_width and "n_heads" in fields:

@@ -14,6 +14,7 @@ import pytest
 from eulerc.api import build
 from tests.hf_suite.library_tests import prepare
 from tests.variants import VARIANTS, block, spec
+from tests.variants.branches import MAMBA2, attention, branched
 from tests.variants.core import ALTERNATING
 from tests.variants.memories import LEARNS, NEURAL, with_memory
 
@@ -65,6 +66,11 @@ transition: {type: budget_exhausted}
         "  - {pattern: [widening, block]}",
         rest="head: {tie_weights: false}",
     ),
+    "mixers side by side": spec(
+        "branching",
+        block(branched(one=attention("n_kv_heads: 2"), state=MAMBA2, two=attention("n_kv_heads: 2, rope: none"))),
+        "  - {template: block}",
+    ),
     "hyper-connections": spec(
         "streamed", block("n_kv_heads: 2", residual="type: hyper_connection, hyper: {expand: 2, collapse: gated}")
     ),
@@ -84,6 +90,10 @@ transition: {type: budget_exhausted}
 
 
 ASSUMING = {
+    "mixers side by side": {
+        "test_hidden_states_output": "every layer of the config, a slot of the cache here, gives hidden states",
+        "test_can_capture_specific_layers_hidden_states": "hidden states are counted from the end by the layers of the config",
+    },
     "widths": {"test_hidden_states_output": "all hidden states are as wide as the last"},
     "hyper-connections": {"test_hidden_states_output": "hidden states have one stream"},
     "blocks of tokens": {"test_attention_outputs": "the weights of attention have a column for each token alone"},
