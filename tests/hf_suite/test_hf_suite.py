@@ -92,7 +92,7 @@ transition: {type: budget_exhausted}
 ASSUMING = {
     "mixers side by side": {
         "test_hidden_states_output": "every layer of the config, a slot of the cache here, gives hidden states",
-        "test_can_capture_specific_layers_hidden_states": "hidden states are counted from the end by the layers of the config",
+        "test_can_capture_specific_layers_hidden_states": "hidden states are counted from the end by slots",
     },
     "widths": {"test_hidden_states_output": "all hidden states are as wide as the last"},
     "hyper-connections": {"test_hidden_states_output": "hidden states have one stream"},
