@@ -45,8 +45,6 @@ NEEDS: dict[str, dict[str, Any]] = {
 NAMES = ("architectures", "auto_map", "model_type")
 TOKENIZER = ("tokenizer", "special_tokens", "vocab", "merges")
 EXTENSIONS = ("experimental", "future", "vendor")
-LATER = {"E0202", "E0203", "E0205", "E0503"}
-"""How a key is refused that the compiler does not know yet."""
 
 
 @frozen
@@ -63,7 +61,7 @@ class Row:
     """One key, or one word that it takes: what it says, and which parts of the result differ by it.
 
     `value` is compared with the key's absence, or with what `given` sets; `given` holds on both sides, `also` on that
-    of the value. A row that is `later` stands for a key that may be refused for now.
+    of the value.
     """
 
     key: str
@@ -73,7 +71,6 @@ class Row:
     also: Mapping[str, Any] = field(factory=dict)
     changes: tuple[str, ...] = ()
     refused: tuple[Refusal, ...] = ()
-    later: bool = False
 
     @property
     def path(self) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 import pytest
 
 from tests.docs.markdown import held
-from tests.docs.schema_v1 import LATER, PAGE, Refusal, Row, changed, findings, having, results, rows, without, written
+from tests.docs.schema_v1 import PAGE, Refusal, Row, changed, findings, having, results, rows, without, written
 
 ROWS = rows()
 COMPARED = [pytest.param(row, id=row.key) for row in ROWS if row.wanted is not None]
@@ -25,8 +25,6 @@ The column *changes* names what differs between two builds that differ in the ke
 **tensors**, how they start (**init**), its numbers (**stats**), the files for a trainer (**training**), the
 **tokenizer**, the model **card**, and what **lint** reports. Keys of this language that schema v1 does not have are on
 the pages of their [blocks](README.md).
-
-Keys marked *later* are not compiled yet: a spec that has one is refused.
 """
 
 
@@ -36,15 +34,8 @@ def errors(codes: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("row", COMPARED)
 def test_a_key_changes_what_the_table_says(row: Row) -> None:
-    refused = errors(findings(having(row)))
-    if row.later and refused:
-        assert refused <= LATER, f"{row.key} is known, and refused"
-        return
-    differing = changed(results(without(row)), results(having(row)))
-    if row.later:
-        assert differing & set(row.changes), f"{row.key} compiles, and changes {differing or 'nothing'}"
-    else:
-        assert differing == set(row.changes)
+    assert errors(findings(having(row))) == set()
+    assert changed(results(without(row)), results(having(row))) == set(row.changes)
 
 
 @pytest.mark.parametrize(("row", "refusal"), REFUSED)
@@ -76,7 +67,7 @@ def page() -> Iterator[str]:
 
 def _line(row: Row) -> str:
     refused = "; ".join(f"{refusal.when} ({_link(refusal.code)})" for refusal in row.refused)
-    changes = ", ".join(row.changes) + (" (*later*)" if row.later else "")
+    changes = ", ".join(row.changes)
     return f"| `{row.key}` | {row.says} | {changes} | {refused} |"
 
 
