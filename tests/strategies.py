@@ -319,7 +319,17 @@ def specs(draw: Draw, dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16
     return {name: block for name, block in spec.items() if block or name == "schema_version"}
 
 
-ONE_STREAM = ("conv1d", "mtp", "depth_gating", "per_layer", "parallel", "normed", "shared_norm", "residual_dtype")
+ONE_STREAM = (
+    "conv1d",
+    "mtp",
+    "depth_gating",
+    "per_layer",
+    "parallel",
+    "normed",
+    "shared_norm",
+    "residual_dtype",
+    "conv1d",
+)
 """Words of what goes with one residual stream alone."""
 
 

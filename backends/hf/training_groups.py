@@ -8,6 +8,7 @@ from attrs import frozen
 
 from eulerc.backends.hf.emit.emitter import Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model
+from eulerc.backends.hf.emit.graph_ops import first_width
 from eulerc.frontend.hint_fields import MUON
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.parameter_names import shortest_globs
@@ -41,7 +42,8 @@ class ParameterGroups:
     """What tells the parameters of a model apart in training.
 
     `vectors` are globs of what has two dims or more and yet does not decay; `routers` those of the routers, whose
-    learning rate has a factor `router_rate`. With `mup`, matrices but for the embeddings learn slower in wider models.
+    learning rate has a factor `router_rate`. With `mup`, matrices but for the embeddings learn slower in wider models;
+    `width` is the field of the width at the embedding.
     `muon` are the globs of what Muon trains; with none, where `has_muon`, it trains the matrices of the layers.
     """
 
@@ -50,6 +52,7 @@ class ParameterGroups:
     router_rate: float | None
     embeddings: tuple[str, ...]
     mup: bool
+    width: str
     has_muon: bool
     muon: tuple[str, ...]
     layers: str
@@ -66,6 +69,7 @@ class ParameterGroups:
             router_rate=hints.get("router_lr_multiplier") if model.routers else None,
             embeddings=tuple(tensor.name for tensor in trained if tensor.name.startswith(TABLES)),
             mup=model.spec["init"] == "mup",
+            width=first_width(model),
             has_muon=hints.get("optimizer") in ("muon", "hybrid"),
             muon=tuple((hints.get("optimizer_groups") or {}).get("muon", ())),
             layers=source_of(LAYERS[0] if model.mtp is None else LAYERS),
@@ -115,7 +119,7 @@ class ParameterGroups:
             emitter.line("arguments = training_arguments()")
             if self.mup:
                 emitter.line("# muP (Yang et al. 2022, table 3): Adam's rate for matrices falls with the width")
-                emitter.line("ratio = model.config.mup_base_width / model.config.hidden_size")
+                emitter.line(f"ratio = model.config.mup_base_width / model.{self.width}")
             emitter.line("groups = {}")
             with emitter.indent("for name, parameter in model.named_parameters():"):
                 with emitter.indent("if not parameter.requires_grad:"):

@@ -92,13 +92,13 @@ class Hyena(RecurrentMixer):
 
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
-        init = {"conv1d.weight": "uniform_by_fan", "Filter.frequency": "constant module.initial_frequency"}
+        init = {"Convolution.weight": "uniform_by_fan", "Filter.frequency": "constant module.initial_frequency"}
         init["Filter.skip"] = "normal 1.0"
         for index in range(op["filter_layers"]):
             init[f"Filter.layers[{index}].weight"] = "uniform_by_fan"
         init["Filter.out_proj.weight"] = "uniform_by_fan"
         facts = {"hyena_window": op["filter_decay"] != 0}
-        return ClassBinding("hyena", "Hyena", facts, init=init, parts=("Filter",))
+        return ClassBinding("hyena", "Hyena", facts, init=init, parts=("Convolution", "Filter"))
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class ShapeChange(Definition):
     def tensors(cls, op: Op, hidden_size: int, std: Init) -> tuple[LocalTensor, ...]:
         width, kernel = op["d_out"], cls.option(op, "kernel")
         if kernel is not None:
-            return (LocalTensor("conv.weight", (width, hidden_size, kernel), std),)
+            return (LocalTensor("weight", (width, hidden_size, kernel), std),)
         if op["projection"] == "linear":
             return (LocalTensor("weight", (width, hidden_size), std),)
         return (*linear("up_proj", hidden_size, width, False, std), *linear("down_proj", width, width, False, std))
@@ -102,7 +102,7 @@ class ShapeChange(Definition):
         name = CLASSES[op["projection"]]
         if cls.option(op, "kernel") is None:
             return ClassBinding("shape_change", name)
-        return ClassBinding("conv_shape_change", name, init={"conv.weight": "normal"})
+        return ClassBinding("conv_shape_change", name, init={"weight": "normal"})
 
     @classmethod
     def config_fields(cls, op: Op) -> dict[str, Any]:

@@ -50,4 +50,6 @@ class ShortConv(RecurrentMixer):
     @classmethod
     def binding(cls, op: Op) -> ClassBinding:
         facts = {"short_conv_bias": cls.option(op, "bias")}
-        return ClassBinding("short_conv", "ShortConv", facts, init={"conv.weight": "uniform_by_fan"})
+        # The library starts no module of a directory that holds only others
+        init = {"Convolution.weight": "uniform_by_fan"}
+        return ClassBinding("short_conv", "ShortConv", facts, init=init, parts=("Convolution",))

@@ -46,6 +46,8 @@ def test_fresh_models_have_the_planned_distributions(name: str) -> None:
                 low, high = math.log(low), math.log(high)
             assert low - 1e-4 <= drawn.min() <= drawn.max() <= high + 1e-4, plan.name
             assert abs(drawn.mean().item() - (low + high) / 2) < 5 * (high - low) / (12 * plan.numel) ** 0.5, plan.name
+            spread = (high - low) / 12**0.5
+            assert abs(drawn.std().item() - spread) < 5 * spread / plan.numel**0.5 + 1e-7, plan.name
         elif plan.init.kind == "ring_decays":
             low, high = float(plan.init.value) ** 2, float(plan.init.high) ** 2
             squares = torch.exp(-2 * torch.nn.functional.softplus(values.double()))

@@ -4,7 +4,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache
-from transformers.integrations.accelerate import force_accelerate_hooks
 
 from eulerc.backends.hf.components.causal_conv import zero_padding
 
@@ -19,9 +18,8 @@ class ConvShapeChange(nn.Module):
         self.layer_idx = layer_idx
         self.kernel_size = sizes.shape_change_kernel
         self.state_idx = sizes.shape_change_state
-        self.conv = nn.Conv1d(config.hidden_size, sizes.output_size, kernel_size=self.kernel_size, bias=False)
+        self.weight = nn.Parameter(torch.empty(sizes.output_size, config.hidden_size, self.kernel_size))
 
-    @force_accelerate_hooks("conv")
     def forward(
         self,
         hidden_states: torch.Tensor,
@@ -42,4 +40,4 @@ class ConvShapeChange(nn.Module):
         # The last `seq_len` outputs need no more than these inputs
         hidden_states = nn.functional.pad(hidden_states, (self.kernel_size - 1, 0))
         hidden_states = hidden_states[:, :, -(seq_len + self.kernel_size - 1) :]
-        return self.conv(hidden_states).transpose(1, 2)
+        return nn.functional.conv1d(hidden_states, self.weight).transpose(1, 2)

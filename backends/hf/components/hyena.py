@@ -14,6 +14,13 @@ from eulerc.backends.hf.components.hyena_filter import Filter
 from eulerc.backends.hf.components.long_convolution import convolved_at
 
 
+class Convolution(nn.Conv1d):
+    """A filter for each channel."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__(channels, channels, kernel_size=kernel_size, groups=channels)
+
+
 class Hyena(nn.Module):
     """z[1] = v, z[n + 1] = x[n] (h[n] * z[n]), y = z[N + 1], over projections of the stream (Poli et al. 2023, eq. 4).
 
@@ -30,12 +37,7 @@ class Hyena(nn.Module):
         self.conv_kernel_size = sizes.hyena_d_conv
         self.conv_dim = (self.depth + 1) * config.hidden_size
         self.in_proj = nn.Linear(config.hidden_size, self.conv_dim, bias=False)
-        self.conv1d = nn.Conv1d(
-            self.conv_dim,
-            self.conv_dim,
-            kernel_size=self.conv_kernel_size,
-            groups=self.conv_dim,
-        )
+        self.conv1d = Convolution(self.conv_dim, self.conv_kernel_size)
         self.filter = Filter(config, layer_idx)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 

@@ -11,6 +11,13 @@ from transformers.utils import TransformersKwargs
 from eulerc.backends.hf.components.causal_conv import causal_conv1d_fn, zero_padding
 
 
+class Convolution(nn.Conv1d):
+    """A filter for each channel."""
+
+    def __init__(self, channels: int, kernel_size: int, bias: bool) -> None:
+        super().__init__(channels, channels, kernel_size=kernel_size, groups=channels, bias=bias)
+
+
 class ShortConv(nn.Module):
     """A causal convolution of each channel over a few tokens, with a gate before it and one behind."""
 
@@ -20,13 +27,7 @@ class ShortConv(nn.Module):
         self.config = config
         self.layer_idx = layer_idx
         self.conv_kernel_size = sizes.short_conv_kernel
-        self.conv = nn.Conv1d(
-            config.hidden_size,
-            config.hidden_size,
-            kernel_size=self.conv_kernel_size,
-            groups=config.hidden_size,
-            bias=config.short_conv_bias,
-        )
+        self.conv = Convolution(config.hidden_size, self.conv_kernel_size, bias=config.short_conv_bias)
         self.in_proj = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=config.short_conv_bias)
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.short_conv_bias)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from eulerc.backends.hf.emit.emitter import WIDTH, Emitter, source_of
 from eulerc.backends.hf.emit.facts import Model, part_names
+from eulerc.backends.hf.emit.graph_ops import first_width
 from eulerc.ir.numbers import tensor_plan
 from eulerc.ir.starting import writes_to_stream
 
@@ -65,7 +66,7 @@ def _width_scaled(emitter: Emitter, model: Model) -> None:
     emitter.line(
         "# muP (Yang et al. 2022, table 3): the wider the model, the smaller matrices start; readouts smaller still"
     )
-    emitter.line("ratio = self.config.mup_base_width / self.config.hidden_size")
+    emitter.line(f"ratio = self.config.mup_base_width / self.{first_width(model)}")
     emitter.line("matrix_std = self.config.initializer_range * ratio**0.5")
     emitter.line("readout_std = self.config.initializer_range * ratio")
     tied = next(op["tied"] for op in model.graph.ops if op.name == "unembed")

@@ -28,4 +28,4 @@ CASES = (
         differing={"hyena_depth": 3, "hyena_filter_size": 5, "hyena_filter_layers": 1, "hyena_filter_decay": 1.0},
     ),
 )
-WITHIN = ("Filter",)
+WITHIN = ("Convolution", "Filter")
