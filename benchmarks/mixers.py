@@ -121,7 +121,7 @@ MIXERS = (
     ),
     Mixer(
         "lightning",
-        {"type": "lightning", "lightning": {"chunk_size": 256}},
+        {"type": "lightning"},
         "self_attn",
         "MiniMaxForCausalLM",
         "model.layers.0.self_attn",

@@ -50,7 +50,7 @@ class Lightning(RecurrentMixer):
     chunk_size = Field(
         Integer(maximum=2**16),
         "Tokens worked on together; changes speed and not results.",
-        256,
+        64,
         "size",
         "lightning_chunk_size",
         unit="tokens",
