@@ -20,8 +20,11 @@ INDEXERS = st.fixed_dictionaries(
 POOL = {"pool": st.sampled_from(["softmax_gated", "mean", "max", "learned_pool"])}
 AROUND = {"q_rank": st.sampled_from([6, 24]), "norm_eps": st.just(0.02)}
 
+GROUPED = {"out_groups": st.just(1), "out_rank": st.sampled_from([4, 12])}
+
 DRAWN = {
     "compression": st.one_of(
+        st.fixed_dictionaries({"type": st.just("hca"), "m_block": st.just(3), **GROUPED}, optional=AROUND),
         st.fixed_dictionaries(
             {"type": st.just("hca"), "m_block": st.sampled_from([2, 5])}, optional={**POOL, **AROUND}
         ),
