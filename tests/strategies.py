@@ -640,6 +640,9 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
         drawn.setdefault("filter_frequency", 1)
     if drawn.get("chunkwise") is False:
         drawn.pop("chunk_size", None)
+    if "rank" in fields and "chunk_size" in drawn:
+        # Chunks of Kimi delta attention are powers of two
+        drawn["chunk_size"] = 8
     if world.one_width and "n_heads" in fields:
         drawn.pop("head_dim", None)
         drawn.pop("n_heads", None)

@@ -321,7 +321,7 @@ def values_for(name: str, kind: Kind, default: Any) -> list[Any]:
     if isinstance(kind, Choice):
         return [word for word in kind.meanings if word not in (default, *SYNONYMS)]
     if isinstance(kind, Integer):
-        return [max(kind.minimum, 7), max(kind.minimum, 32)]
+        return [value for value in (max(kind.minimum, 7), max(kind.minimum, 32)) if value != default]
     if isinstance(kind, Number):
         return [value for value in (0.37, 0.5) if value != default]
     assert isinstance(kind, Text | ListOf | Block), f"no values for {name}: {kind}"
