@@ -224,5 +224,7 @@ def _state(state: StateType) -> list[str]:
     text = f"{state.kind.replace('_', ' ')} {TIMES.join(sizes)}"
     if grows is None:
         return [text]
+    if grows.startswith("t/"):
+        return [f"{text} every {grows.removeprefix('t/')} tokens"]
     limit = grows.removeprefix("t<=")
     return [f"{text} a token", *([f"the last {number(int(limit))}"] if limit.isdigit() else [])]
