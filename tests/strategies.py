@@ -630,6 +630,9 @@ def recurrent(world: World, fields: Mapping[str, Field]) -> Drawn:
     drawn: Drawn = world.draw(some_of(fields))
     if drawn.get("rope") and world.positional != "rope":
         drawn.pop("rope")
+    if "filter_frequency" in fields:
+        # Its default of 14, once for every layer of the filter's network, makes much of rounding
+        drawn.setdefault("filter_frequency", 1)
     if "variant" in fields:
         one_variant(drawn, fields)
     if drawn.get("inner_optimizer") != "adamw":
@@ -1167,6 +1170,8 @@ def shared_run(world: World, templates: dict[str, Drawn]) -> list[Drawn]:
     attention = {name: value for name, value in attentions[maker].items() if name not in MAKING}
     mixer = {**templates[maker]["mixer"], "attention": {**attention, "kv": "shared"}}
     templates["taker"] = {**copy.deepcopy(templates[maker]), "mixer": mixer}
+    if has_network(templates["taker"], "channel_mix"):
+        templates["taker"]["ffn"] = {"type": "mlp"}
     return [{"template": maker}, {"template": "taker"}]
 
 
