@@ -136,7 +136,7 @@ def explain_block(name: str) -> str | None:
     about = blocks.TOP_LEVEL.get(name) or _about_type(name)
     if name == "layer_templates":
         return _listed(f"{name}: {about}, each with", dict.fromkeys(blocks.TEMPLATE_KEYS, ""))
-    if name in ("mixer", "ffn"):
+    if name in ("mixer", "ffn", "memory"):
         types = {word: (kind.__doc__ or "").strip() for word, kind in by_axis(name).items()}
         return _listed(f"{name}: a part of a template; its `type` is", types)
     fields = _fields_of_type(name) or named_blocks().get(name)
