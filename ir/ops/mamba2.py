@@ -185,8 +185,8 @@ class Mamba2(RecurrentMixer):
         attributes = {"heads": heads, "head_dim": head_dim, "n_groups": groups}
         attributes["d_state"] = values.get("d_state") or D_STATE
         attributes |= {name: values.value(name) for name in names}
-        if values.get("multipliers") is not None:
-            attributes["multipliers"] = [float(values.get("multipliers").get(name, 1.0)) for name in MULTIPLIERS]
+        given = values.get("multipliers")
+        attributes["multipliers"] = None if given is None else [float(given.get(name, 1.0)) for name in MULTIPLIERS]
         attributes["norm_eps"] = float(values.get("norm_eps") or context.norm_eps("norm.rms"))
         return Op(cls.name, attributes=attributes, span=values.span, spans=values.spans)
 
