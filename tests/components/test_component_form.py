@@ -52,7 +52,7 @@ def test_component_lines_leave_room_for_longer_names(path):
 
 
 def test_no_two_components_define_the_same_name():
-    """One file may hold them all. Forms of phases stand in each other's place, and parts are named after their class."""
+    """One file may hold them all. Forms of phases stand in each other's place, parts are named after their class."""
     defined = [
         node.name
         for path in FILES
