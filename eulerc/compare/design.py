@@ -224,10 +224,12 @@ def _key(op: Op, name: str) -> str:
 
 
 def _merged(parts: Iterable[Iterable[tuple[str, Any]]]) -> Values:
-    """The keys of all parts; a key given twice is numbered."""
+    """The keys of all parts; a key given twice is numbered, but for the model's own, which parts repeat."""
     values: dict[str, Any] = {}
     for part in parts:
         for key, value in part:
+            if key.startswith("model.") and values.get(key) == value:
+                continue
             unique, number = key, 1
             while unique in values:
                 number += 1
