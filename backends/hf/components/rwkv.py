@@ -50,7 +50,7 @@ class TimeMix(nn.Module):
         receptance = torch.sigmoid(self.r_proj(receptance))
         if attention_mask is not None:
             # Less than any key: padding weighs nothing beside it
-            key = key.masked_fill(attention_mask[:, :, None] == 0, -1e30)
+            key = key.masked_fill(attention_mask[:, :, None] == 0, torch.finfo(key.dtype).min)
 
         decay = -torch.exp(self.time_decay)
         output, state = wkv(key, value.float(), decay.float(), self.time_first.float(), state, self.chunk_size)

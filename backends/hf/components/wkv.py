@@ -63,7 +63,7 @@ def wkv(
     length = key.shape[1]
     if state is None:
         zeros = torch.zeros_like(key[:, 0])
-        sums: tuple[torch.Tensor, ...] = (zeros, zeros, zeros - 1e38)
+        sums: tuple[torch.Tensor, ...] = (zeros, zeros, zeros + torch.finfo(key.dtype).min)
     else:
         sums = state.unbind(dim=1)
     outputs = []
