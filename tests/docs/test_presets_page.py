@@ -22,8 +22,8 @@ a tiny sibling is built, decoded and generated from by the tests.
 ABOUT = {
     "validated": "Transformers as released: their parameters are those that their publishers count, to the unit.",
     "hybrid": (
-        "Released models with recurrent layers, alone or beside attention. Their counts are those published; of some, as "
-        "`meta.source` says, those of transformers' class with the same config."
+        "Released models with recurrent layers, alone or beside attention. Their counts are those published; of some, "
+        "as `meta.source` says, those of transformers' class with the same config."
     ),
     "experimental": "Designs to try, of primitives that papers propose; nobody has released these very models.",
 }
