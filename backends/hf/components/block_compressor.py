@@ -18,22 +18,22 @@ from eulerc.backends.hf.components.trailing_rotary import fitted_table, rotate_l
 class BlockPool(nn.Module):
     """Makes one key of a block for every head: (batch, blocks, tokens, channels) -> (batch, blocks, heads, width)."""
 
-    def __init__(self, config: PreTrainedConfig, num_heads: int, head_dim: int, block_size: int) -> None:
+    def __init__(self, config: PreTrainedConfig, pooled_heads: int, pooled_dim: int, block_size: int) -> None:
         super().__init__()
         self.config = config
-        self.num_heads = num_heads
-        self.head_dim = head_dim
+        self.num_heads = pooled_heads
+        self.head_dim = pooled_dim
         if config.overlapping_series:
             self.block_size = block_size
         if config.pool in ("softmax_gated", "learned_pool"):
             if config.overlapping_series:
                 # A token has two keys, one for the next block and one for its own
-                self.position_bias = nn.Parameter(torch.zeros(block_size // 2, 2 * num_heads * head_dim))
+                self.position_bias = nn.Parameter(torch.zeros(block_size // 2, 2 * pooled_heads * pooled_dim))
             else:
-                self.position_bias = nn.Parameter(torch.zeros(block_size, num_heads * head_dim))
+                self.position_bias = nn.Parameter(torch.zeros(block_size, pooled_heads * pooled_dim))
         if config.pool == "learned_pool":
-            self.in_proj = nn.Linear(block_size * head_dim, head_dim, bias=False)
-            self.out_proj = nn.Linear(head_dim, head_dim, bias=False)
+            self.in_proj = nn.Linear(block_size * pooled_dim, pooled_dim, bias=False)
+            self.out_proj = nn.Linear(pooled_dim, pooled_dim, bias=False)
 
     def forward(self, tokens: torch.Tensor, absent: torch.Tensor | None = None) -> torch.Tensor:
         """`absent` (batch, blocks, tokens) marks those before the first token, which no block has."""
@@ -81,8 +81,8 @@ class BlockCompressor(nn.Module):
         self,
         config: PreTrainedConfig,
         layer_idx: int,
-        num_heads: int,
-        head_dim: int,
+        pooled_heads: int,
+        pooled_dim: int,
         block_size: int,
         stride: int,
         state_idx: int,
@@ -91,24 +91,24 @@ class BlockCompressor(nn.Module):
         sizes = config.per_layer_config[layer_idx]
         self.config = config
         self.layer_idx = layer_idx
-        self.num_heads = num_heads
-        self.head_dim = head_dim
+        self.num_heads = pooled_heads
+        self.head_dim = pooled_dim
         self.block_size = block_size
         self.stride = stride
         self.state_idx = state_idx
         if config.overlapping_series:
             # The first half of a block is the second half of the one before
             self.needed = stride
-            channels = 2 * num_heads * head_dim
+            channels = 2 * pooled_heads * pooled_dim
         else:
             self.needed = block_size
-            channels = num_heads * head_dim
+            channels = pooled_heads * pooled_dim
         self.kv_proj = nn.Linear(config.hidden_size, channels, bias=False)
         if config.pool == "softmax_gated":
             self.gate_proj = nn.Linear(config.hidden_size, channels, bias=False)
-        self.pool = BlockPool(config, num_heads, head_dim, block_size)
+        self.pool = BlockPool(config, pooled_heads, pooled_dim, block_size)
         if config.block_norm:
-            self.norm = LatentNorm(head_dim, eps=sizes.latent_norm_eps)
+            self.norm = LatentNorm(pooled_dim, eps=sizes.latent_norm_eps)
         if config.block_rope:
             self.rotary_emb = RotaryEmbedding(config)
             if config.rope_labels == "layer_types":

@@ -107,7 +107,7 @@ CASES = (
         token_inputs,
         {"pool": POOLS, "overlapping_series": FLAG},
         dropped=without_blocks,
-        arguments=lambda facts: {"num_heads": 2, "head_dim": 8, "block_size": 6},
+        arguments=lambda facts: {"pooled_heads": 2, "pooled_dim": 8, "block_size": 6},
     ),
     Case(
         "block_compressor",
@@ -125,8 +125,8 @@ CASES = (
         dropped=without_blocks,
         arguments=lambda facts: {
             "layer_idx": 1,
-            "num_heads": 2,
-            "head_dim": 8,
+            "pooled_heads": 2,
+            "pooled_dim": 8,
             "block_size": 6,
             "stride": 3,
             "state_idx": 1,
