@@ -9,6 +9,7 @@ from tests.families.harness import GONE, Case, Family, Feature, Rename
 from tests.families.specs import SHALLOW, block, document
 
 COMPRESSION = f"{ATTENTION}.compression"
+SPARSE = "layer_templates.sparse.mixer.attention.compression"
 MOE = f"{FFN}.moe"
 MAIN = {"theta": 10000.0}
 COMPRESS = {"theta": 160000.0}
@@ -39,7 +40,7 @@ def layer(compression: dict[str, Any], rope: dict[str, Any]) -> dict[str, Any]:
         "compression": {**compression, **AROUND},
     }
     ffn = {"type": "moe", "moe": EXPERTS, "clamp": {"limit": 0.5}}
-    return block(attention, ffn, {"float32_weight": True}, {"type": "hyper_connection", "hyper": HYPER})
+    return block(attention, ffn, {}, {"type": "hyper_connection", "hyper": HYPER})
 
 
 def deepseek_v4(name: str, rope: dict[str, Any], **model: Any) -> dict[str, Any]:
@@ -129,13 +130,20 @@ DEEPSEEK_V4 = Family(
         Feature("window", {f"{ATTENTION}.window": 7}),
         Feature("sinks", {f"{ATTENTION}.attention_sinks": GONE}),
         Feature("rank of the queries", {f"{COMPRESSION}.q_rank": GONE}, shows="weights"),
+        Feature("rank of the groups", {f"{COMPRESSION}.out_rank": 8}, shows="weights"),
+        Feature("blocks that are read", {f"{SPARSE}.top_k_blocks": 1}),
+        Feature("weights of the indexer's heads", {f"{SPARSE}.indexer.arch": "learned_block_sel"}, shows="weights"),
+        Feature("width of the indexer's heads", {f"{SPARSE}.indexer.d_per_head": 8}, shows="weights"),
         Feature("groups of outputs", {f"{COMPRESSION}.out_groups": 4}, shows="weights"),
         Feature("gated pool", {"layer_templates.heavy.mixer.attention.compression.pool": "mean"}),
         Feature("clamp", {f"{FFN}.clamp": GONE}),
         Feature("scores", {f"{MOE}.affinity": "sigmoid"}),
         Feature("scores in the model's dtype", {f"{MOE}.scores_dtype": GONE}, shows="bfloat16"),
+        Feature("two experts a token", {f"{MOE}.top_k": 1}),
+        Feature("bias of the choice", {f"{MOE}.bias_correction": GONE}, shows="weights"),
         Feature("routed scale", {f"{MOE}.scale": GONE}),
         Feature("shared expert", {f"{MOE}.shared_experts": 0}),
+        Feature("streams", {"layer_templates.*.residual.hyper.expand": 4}, shows="weights"),
         Feature("steps of Sinkhorn", {"layer_templates.*.residual.hyper.sinkhorn_iters": 2}),
         Feature("gated collapse", {"layer_templates.*.residual.hyper.collapse": "sum"}),
         Feature("norms in float32", {"compatibility.dtype_policy": "uniform"}, shows="bfloat16"),
