@@ -38,7 +38,14 @@ def whole_layers(module: Module) -> list[Op]:
 
 def schedule(module: Module) -> list[Op]:
     """What has a cache slot each, in order: the template of every layer that runs, or its part if it has several."""
-    return [part for template in whole_layers(module) for part in slots_of(template)]
+    layers = whole_layers(module)
+    parts = {str(template.symbol): slots_of(template) for template in _distinct(layers)}
+    return [part for template in layers for part in parts[str(template.symbol)]]
+
+
+def _distinct(layers: list[Op]) -> list[Op]:
+    """Each template once: there are few, however deep a model is."""
+    return list({id(template): template for template in layers}.values())
 
 
 def slots_of(template: Op) -> tuple[Op, ...]:
@@ -106,10 +113,12 @@ def _cache_kind(kinds: list[str]) -> str:
 def block_types(module: Module) -> list[str]:
     """The layer class of every layer, by the name of its first template, and after it those of its further slots."""
     blocks = {str(template): op["block"] for op in module.all("layer") for template in op["templates"]}
+    layers = whole_layers(module)
+    counts = {str(template.symbol): len(slots_of(template)) for template in _distinct(layers)}
     return [
         slot_name(blocks[str(template.symbol)], number)
-        for template in whole_layers(module)
-        for number, _ in enumerate(slots_of(template))
+        for template in layers
+        for number in range(counts[str(template.symbol)])
     ]
 
 
@@ -292,19 +301,24 @@ def head_start(graph: Op) -> int:
 
 def _layer_tensors(module: Module, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:
     numbers = module_indices(module)
+    planned: dict[str, list[TensorPlan]] = {}
     for index, template in enumerate(distinct_layers(module)):
-        for op in template.ops:
-            if op.get("module") is not None:
-                tensors = _module_tensors(op, f"model.layers.{index}.{op['module']}", width, std, dtype)
-                yield from (_placed(tensor, numbers.index(index)) for tensor in tensors)
+        name = str(template.symbol)
+        if name not in planned:
+            modules = [op for op in template.ops if op.get("module") is not None]
+            planned[name] = [
+                tensor for op in modules for tensor in _module_tensors(op, str(op["module"]), width, std, dtype)
+            ]
+        layer = numbers.index(index)
+        yield from (_placed(tensor, f"model.layers.{index}", layer) for tensor in planned[name])
 
 
-def _placed(tensor: TensorPlan, layer: int) -> TensorPlan:
-    """A tensor as it starts in a layer."""
+def _placed(tensor: TensorPlan, path: str, layer: int) -> TensorPlan:
+    """A tensor of a layer at `path`, as it starts in the run `layer`."""
     init = tensor.init
-    if init.kind != "one_hot":
-        return tensor
-    return evolve(tensor, init=evolve(init, value=(init.value + init.high * layer) % tensor.shape[0], high=Decimal(0)))
+    if init.kind == "one_hot":
+        init = evolve(init, value=(init.value + init.high * layer) % tensor.shape[0], high=Decimal(0))
+    return TensorPlan(f"{path}.{tensor.name}", tensor.shape, tensor.dtype, init, None, tensor.buffer, tensor.trained)
 
 
 def _module_tensors(op: Op, path: str, width: int, std: Init, dtype: str) -> Iterator[TensorPlan]:

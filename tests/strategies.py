@@ -22,6 +22,7 @@ from eulerc.ir.fields import Choice, Field, Flag, Kind
 from eulerc.ir.key_sharing import MAKING
 from eulerc.ir.norms import NORM_FIELDS
 from eulerc.ir.ops import mamba1, mamba2
+from eulerc.ir.ops.branched import BRANCH_FIELDS
 from eulerc.ir.ops.depth_gate import GATING
 from eulerc.ir.ops.differential_attention import DIFFERENTIAL_FIELDS
 from eulerc.ir.ops.head_transform import HeadTransform
@@ -599,6 +600,7 @@ def branched(world: World) -> Drawn:
     far = recurrent(world, by_axis("mixer")["mamba"].fields)
     branches = {"near": {"type": "attention", "attention": attention}, "far_away": {"type": "mamba", "mamba": far}}
     branches |= {name: further_branch(world) for name in draw(st.sampled_from([(), FURTHER[:1], FURTHER]))}
+    branches = {name: {**branch, **draw(some_of(BRANCH_FIELDS))} for name, branch in branches.items()}
     selector = draw(st.sampled_from([None, {"type": "sum"}, {"type": "learned_gate"}, {"type": "top_k", "top_k": 2}]))
     if selector is not None and draw(st.booleans()):
         selector = {**selector, "input": "hidden"}
