@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -1303,7 +1304,8 @@ def drawn_keys(spec: Spec) -> set[str]:
     for name, block in spec.items():
         if name == "layer_templates":
             for body in block.values():
-                found |= _paths_of({key: part for key, part in body.items() if key != "params"})
+                paths = _paths_of({key: part for key, part in body.items() if key != "params"})
+                found |= {re.sub(r"^(mixer\.branched\.branches)\.\w+\.", r"\1[].", path) for path in paths}
         elif name == "layer_schedule":
             for run in block:
                 opaque = {
